@@ -1,0 +1,1 @@
+"""Slow twins of the fast algorithms, written from the papers, and small inputs to compare them on."""

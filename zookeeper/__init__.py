@@ -1,0 +1,9 @@
+"""Choose, from two million checkpoints, the few that serve your task."""
+
+from importlib.metadata import version
+
+from zookeeper.errors import ZooError
+from zookeeper.zoo import Zoo
+
+__all__ = ["Zoo", "ZooError"]
+__version__ = version("hf-zoo")

@@ -1,0 +1,114 @@
+"""The command line: parse, one call, show."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from zookeeper.cli import care, collect, measure, publish, tune
+from zookeeper.cli.output import Terminal, say, show_error, show_zoo_error
+from zookeeper.errors import ZooError
+from zookeeper.zoo import Zoo
+
+_BUG = 70
+
+
+class _Group(TyperGroup):
+    """Turns what commands raise into words and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ZooError as error:
+            show_zoo_error(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            say("\nStopped. What was finished is kept; the same command goes on from there.")
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:
+            # Whoever read our output went away; so do we, and Python must not complain when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("ZOO_DEBUG") or type(error).__module__.startswith("typer"):
+                raise
+            _report_bug(error, ctx)
+            raise typer.Exit(_BUG) from error
+
+
+def _report_bug(error: Exception, ctx: Any) -> None:
+    """Keep the traceback (without values of variables, which may be secrets) and say where."""
+    settings = ctx.obj.settings if isinstance(ctx.obj, Zoo) else None
+    folder = settings.home / "logs" if settings else Path(tempfile.gettempdir())
+    path = folder / f"bug-{time.strftime('%Y%m%dT%H%M%S')}.txt"
+    why = f"{type(error).__name__}: {error}"[:300]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        show_error("zoo stumbled over a bug of its own.", why, f"report it with {path}")
+    except OSError:
+        show_error("zoo stumbled over a bug of its own.", why, "set ZOO_DEBUG=1 to see where")
+
+
+app = typer.Typer(
+    name="zoo",
+    cls=_Group,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from zookeeper import __version__
+
+        typer.echo(f"zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    ctx: typer.Context,
+    zoo: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the zoo; else ZOO_HOME, or your data folder.", show_default=False
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Choose, from two million checkpoints, the few that serve your task.
+
+    add → probe → covariance → select / rank → tune → card → push
+    """
+    ctx.obj = Zoo(zoo, reporter=Terminal())
+    if ctx.invoked_subcommand is None:
+        n = len(ctx.obj.holdings())
+        say(f"The zoo has {n} {'checkpoint' if n == 1 else 'checkpoints'} ({ctx.obj.settings.home}).")
+        say("  See it work, offline        zoo demo")
+        say("  Add a checkpoint            zoo add roberta-base")
+        say("  All commands                zoo --help")
+
+
+for _module in (collect, measure, tune, publish, care):
+    for _command in _module.COMMANDS:
+        app.command(name=_command.__name__.strip("_"), rich_help_panel=_module.PANEL)(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

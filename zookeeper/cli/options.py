@@ -1,0 +1,113 @@
+"""Arguments and options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zookeeper.records import Pooling, Reading, TargetSource, Task
+
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL]...",
+        help="Checkpoints of the zoo, by id, last part of the id, or ./folder; @selection and @ranking stand "
+        "for the latest. All by default.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning; `latest` for the latest.")
+]
+
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYER",
+        help="last, mean (of all layers), or a number: 0 for the embeddings, negative from the end.",
+        show_default=False,
+    ),
+]
+Pool = Annotated[
+    Pooling | None,
+    typer.Option(help="Which sub-words make a word: first, last or mean.", show_default=False),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(min=8, help="Longest window in sub-words; the model's own by default.", show_default=False),
+]
+
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="TARGET",
+        help="A named target (conll2000), a dataset of the Hub, a file (.conll .conllu .txt .csv .tsv .jsonl "
+        ".parquet), or a folder with a file for each split.",
+    ),
+]
+Config = Annotated[str | None, typer.Option(help="Configuration of the dataset.", show_default=False)]
+TextColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of text or tokens.", show_default=False)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of labels.", show_default=False)
+]
+TaskName = Annotated[Task | None, typer.Option("--task", help="Inferred by default.", show_default=False)]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,…", help="Names of the columns of a file that does not name them.", show_default=False
+    ),
+]
+
+
+def target_source(
+    target: str,
+    config: str | None,
+    text_column: str | None,
+    label_column: str | None,
+    task: Task | None,
+    columns: str | None,
+) -> TargetSource:
+    """What the target options say together."""
+    from dataclasses import replace
+
+    from zookeeper.zoo import target_source as parse
+
+    source = parse(target)
+    return replace(
+        source,
+        config=config or source.config,
+        text_column=text_column or source.text_column,
+        label_column=label_column or source.label_column,
+        task=task or source.task,
+        columns=tuple(columns.split(",")) if columns else source.columns,
+    )
+
+
+def reading(
+    layer: str | None, pooling: Pooling | None, max_length: int | None, *, default: Reading
+) -> Reading:
+    """What the reading options say together."""
+    return Reading(layer=layer or default.layer, pooling=pooling or default.pooling, max_length=max_length)
+
+
+def models_of(names: list[str] | None) -> list[str]:
+    """Names from the command line, and from standard input where ``-`` stands for it."""
+    import sys
+
+    found: list[str] = []
+    for name in names or ():
+        found += sys.stdin.read().split() if name == "-" else [name]
+    return found
+
+
+OutputFile = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.", show_default=False)
+]

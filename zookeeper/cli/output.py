@@ -1,0 +1,248 @@
+"""What commands show: data on stdout, words and progress on stderr.
+
+A table where stdout is a terminal, tab-separated and uncut where it is not, one JSON object with ``--json``.
+Everything that came from outside is shown as text: control characters are spelt out, nothing is markup.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from zookeeper.errors import ZooError
+from zookeeper.records import Outcome, exit_code_of
+
+_PLAIN_PROGRESS_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: at its head.
+        show: a value as people read it; machines get it whole.
+        right: whether to align right, which also means: never cut or wrap.
+    """
+
+    title: str
+    show: Callable[[Any], str] = str
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What a command has to say.
+
+    Attributes:
+        command: names the JSON schema, ``zoo.<command>/1``.
+        data: the JSON object, but for its schema.
+        columns: of the table.
+        rows: raw values, a cell for each column.
+        heading: said before the table.
+        notes: said after it.
+        outcomes: that decide the exit code; failures among them are said after the table.
+    """
+
+    command: str
+    data: dict[str, Any]
+    columns: Sequence[Column] = ()
+    rows: Sequence[Sequence[Any]] = ()
+    heading: str | None = None
+    notes: Sequence[str] = ()
+    outcomes: Sequence[Outcome] = field(default_factory=tuple)
+
+
+def term(text: object) -> str:
+    """Text that a terminal only shows: control, bidirectional and invisible characters are spelt out."""
+    return "".join(
+        char if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else _spelt(char)
+        for char in str(text)
+    )
+
+
+def _spelt(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def show(view: View, *, as_json: bool) -> None:
+    """Print a view, and leave with the exit code that its outcomes make."""
+    if as_json:
+        payload = {"schema": f"zoo.{view.command}/1", **view.data}
+        sys.stdout.write(json.dumps(payload, indent=2, ensure_ascii=True) + "\n")
+    else:
+        if view.heading:
+            say(view.heading)
+        if sys.stdout.isatty():
+            _draw(view)
+        elif view.columns:
+            _separate(view)
+    for note in view.notes:
+        say(note)
+    for outcome in view.outcomes:
+        if outcome.failed:
+            show_error(f"{outcome.name}: {outcome.error}", outcome.why, outcome.fix)
+    if code := exit_code_of(view.outcomes):
+        raise typer.Exit(code)
+
+
+def _draw(view: View) -> None:
+    if not view.rows:
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in view.columns:
+        table.add_column(
+            Text(column.title),
+            justify="right" if column.right else "left",
+            no_wrap=column.right,
+            overflow="fold",
+        )
+    for row in view.rows:
+        table.add_row(
+            *(
+                Text(term(column.show(value)) if value is not None else "–")
+                for column, value in zip(view.columns, row, strict=True)
+            )
+        )
+    _console(stderr=False).print(table)
+
+
+def _separate(view: View) -> None:
+    lines = [[column.title for column in view.columns]]
+    lines += [["" if value is None else term(value) for value in row] for row in view.rows]
+    sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+
+
+def say(text: str) -> None:
+    """Words for people."""
+    _console(stderr=True).print(Text(term(text)), soft_wrap=True)
+
+
+def show_error(message: str, why: str | None = None, fix: str | None = None) -> None:
+    """What happened, why, and what to do."""
+    console = _console(stderr=True)
+    for label, style, text in (("error:", "bold red", message), ("why:", "bold", why), ("fix:", "bold", fix)):
+        if text:
+            indent = "" if label == "error:" else "  "
+            console.print(Text(indent) + Text(label, style=style) + Text(f" {term(text)}"), soft_wrap=True)
+
+
+def show_zoo_error(error: ZooError) -> None:
+    """An error of ours."""
+    show_error(error.message, error.why, error.fix)
+
+
+def _console(*, stderr: bool) -> Console:
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+class Rate(ProgressColumn):
+    """Speed of a task in its own unit."""
+
+    def render(self, task: Task) -> Text:
+        """Such as ``1,250 words/s``."""
+        return Text(f"{task.speed:,.0f} {task.fields['unit']}/s" if task.speed else "")
+
+
+class Terminal:
+    """A reporter for a terminal: bars while work goes on, nothing left of them after."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks = 0
+
+    def note(self, text: str) -> None:
+        """Say one thing worth knowing."""
+        if self._progress:
+            self._progress.console.print(Text(term(text)), soft_wrap=True)
+        else:
+            say(text)
+
+    @contextmanager
+    def track(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """A bar with counts and rate; a line now and then where stderr is no terminal."""
+        if os.environ.get("ZOO_NO_PROGRESS") or not total:
+            yield lambda _: None
+        elif not sys.stderr.isatty():
+            yield _Lines(what, total, unit)
+        else:
+            with self._bar(what, total, unit) as advance:
+                yield advance
+
+    @contextmanager
+    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                Rate(),
+                console=_console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+        progress = self._progress
+        task = progress.add_task(term(what), total=total, unit=unit)
+        self._tasks += 1
+        try:
+            yield lambda n: progress.advance(task, n)
+        finally:
+            progress.remove_task(task)
+            self._tasks -= 1
+            if not self._tasks:
+                progress.stop()
+                self._progress = None
+
+
+class _Lines:
+    """Progress as plain lines, for logs."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done, self._said = 0, time.monotonic()
+
+    def __call__(self, n: int) -> None:
+        self._done += n
+        if time.monotonic() - self._said >= _PLAIN_PROGRESS_SECONDS:
+            self._said = time.monotonic()
+            say(f"{self._what}: {self._done:,} of {self._total:,} {self._unit}")
+
+
+def number(places: int) -> Callable[[float], str]:
+    """Shows a number with so many decimals."""
+    return lambda value: f"{value:.{places}f}"
+
+
+def count(value: int) -> str:
+    """Shows a count in K, M or B."""
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return str(value)
+
+
+def size(value: int) -> str:
+    """Shows bytes in decimal units, as the Hub does."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value} B"
+
+
+def short(commit: str) -> str:
+    """Shows a commit by its first eight digits."""
+    return commit[:8]

@@ -1,0 +1,68 @@
+"""tune, runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zookeeper.cli import options, views
+from zookeeper.cli.options import Json, models_of
+from zookeeper.cli.output import show
+
+PANEL = "Train and publish"
+
+
+def tune(
+    ctx: typer.Context,
+    target: options.Target,
+    models: options.Models = None,
+    seed: Annotated[int, typer.Option(help="Of initial weights and order of examples.")] = 0,
+    test: Annotated[
+        bool, typer.Option("--test", help="Measure on the test split too. Do that once, at the end.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train together; the result is the same.")
+    ] = 1,
+    max_examples: Annotated[
+        int, typer.Option(min=0, help="At most so many sentences of each split; 0 for all.")
+    ] = 0,
+    config: options.Config = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    task: options.TaskName = None,
+    columns: options.Columns = None,
+    json: Json = False,
+) -> None:
+    """Read a target with checkpoints side by side and tune a linear head on their features.
+
+    Checkpoints are those of the latest selection, unless others are named.
+
+    `zoo tune -t conll2000 @selection`    `zoo tune -t conll2000 roberta-base --test`
+    """
+    found = ctx.obj.tune(
+        options.target_source(target, config, text_column, label_column, task, columns),
+        models_of(models) or ["@selection"],
+        seed=seed,
+        processes=processes,
+        test=test,
+        max_examples=max_examples or None,
+        command=_command(),
+    )
+    show(views.run(found), as_json=json)
+
+
+def runs(ctx: typer.Context, json: Json = False) -> None:
+    """List runs, the latest first."""
+    show(views.runs(ctx.obj.runs()), as_json=json)
+
+
+def _command() -> str:
+    """What was typed, with the home folder as ~."""
+    return shlex.join(["zoo", *sys.argv[1:]]).replace(str(Path.home()) + "/", "~/")
+
+
+COMMANDS = (tune, runs)

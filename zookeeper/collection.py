@@ -1,0 +1,127 @@
+"""What a user may call the checkpoints of a zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
+from zookeeper.records import Checkpoint, Ranking, Revision, Selection
+from zookeeper.store import Store
+
+_HOW = {"selection": "zoo select -k 3", "ranking": "zoo rank --target conll2000"}
+
+
+class Collection:
+    """The checkpoints of a store, by the names that people type.
+
+    Args:
+        store: that keeps them.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def fitting(self, name: str) -> list[Checkpoint]:
+        """The checkpoints that `name` may mean: an id, an alias, the last part of an id, a folder."""
+        repo_id, revision = parse(name)
+        if is_folder(repo_id):
+            repo_id = str(Path(repo_id).expanduser().resolve())
+        everything = self._store.checkpoints()
+        found = [c for c in everything if repo_id == c.revision.repo_id or repo_id in c.aliases]
+        found = found or [c for c in everything if repo_id in (c.name, c.name.split("/")[-1])]
+        if "@" in name:
+            found = [
+                c for c in found if c.revision.asked == revision or c.revision.commit.startswith(revision)
+            ]
+        return found
+
+    def find(self, name: str) -> Checkpoint:
+        """The one checkpoint of that name.
+
+        Args:
+            name: with ``@revision`` where the zoo has several of one repository.
+
+        Raises:
+            NotFoundError: it is not in the zoo.
+            UsageError: the name fits several.
+        """
+        found = self.fitting(name)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NotFoundError(f'no checkpoint "{name}" in the zoo.', fix=f"zoo add {name}")
+        raise UsageError(
+            f'"{name}" fits {len(found)} checkpoints.',
+            why=", ".join(f"{c.revision.repo_id}@{c.revision.commit[:8]}" for c in found),
+            fix="name one of them",
+        )
+
+    def chosen(self, names: Iterable[str]) -> list[Checkpoint]:
+        """Checkpoints by name, each once, all of the zoo where none is named.
+
+        Args:
+            names: as in `find`; ``@selection`` and ``@ranking`` stand for the latest, ``@ranking:3`` for its
+                first three.
+
+        Raises:
+            EmptyZooError: there are no checkpoints at all.
+            NotFoundError, UsageError: as `find`.
+        """
+        everything = self._store.checkpoints()
+        if not everything:
+            raise EmptyZooError("the zoo has no checkpoints.", fix="zoo add roberta-base")
+        chosen: list[Checkpoint] = []
+        for name in names:
+            found = self._group(name) if name.startswith("@") else [self.find(name)]
+            chosen += [checkpoint for checkpoint in found if checkpoint not in chosen]
+        return chosen or list(everything)
+
+    def _group(self, name: str) -> list[Checkpoint]:
+        kind, _, count = name[1:].partition(":")
+        if kind not in _HOW or (count and not count.isdigit()):
+            raise UsageError(
+                f'no group "{name}".', fix="@selection, @ranking, or @ranking:3 for its first three"
+            )
+        revisions = self._selected() if kind == "selection" else self._ranked()
+        if not revisions:
+            raise NotFoundError(f"there is no {kind} yet.", fix=_HOW[kind])
+        kept = revisions[: int(count)] if count else revisions
+        return [self.find(str(revision)) for revision in kept]
+
+    def _selected(self) -> Sequence[Revision]:
+        selection = self._store.load_note("selection", Selection)
+        return [pick.revision for pick in selection.picks if pick.revision] if selection else []
+
+    def _ranked(self) -> Sequence[Revision]:
+        ranking = self._store.load_note("ranking", Ranking)
+        return [score.revision for score in ranking.scores] if ranking else []
+
+
+def parse(name: str) -> tuple[str, str]:
+    """Repository (or folder) and revision of what a user typed.
+
+    Raises:
+        UsageError: it names nothing.
+    """
+    text = name.removeprefix("hf://")
+    repo_id, _, revision = text.partition("@")
+    if not repo_id:
+        raise UsageError(
+            f'"{name}" names no checkpoint.', fix="repo, org/repo, org/repo@revision or ./folder"
+        )
+    return repo_id, revision or "main"
+
+
+def is_folder(text: str) -> bool:
+    """Whether a name is that of a folder on this machine."""
+    return text.startswith((".", "/", "~"))
+
+
+def distinct_names(checkpoints: Sequence[Checkpoint]) -> tuple[str, ...]:
+    """Short names; with the commit where two would be the same."""
+    names = [checkpoint.name for checkpoint in checkpoints]
+    return tuple(
+        name if names.count(name) == 1 else f"{name}@{checkpoint.revision.commit[:8]}"
+        for name, checkpoint in zip(names, checkpoints, strict=True)
+    )

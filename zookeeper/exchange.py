@@ -1,0 +1,83 @@
+"""Files that users name: covariances that other programs read and write, and cards."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from zookeeper.errors import DataError, StorageError, UsageError
+from zookeeper.records import Covariance
+
+
+def load_covariance(path: Path, names: Path | None = None) -> Covariance:
+    """Read a covariance from ``.npy``, or from ``.csv`` with names in the first row and column.
+
+    Args:
+        path: the matrix.
+        names: a text file with a name a line; for ``.npy`` without it, items go by number.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+        DegenerateInputError: the matrix is no covariance.
+    """
+    try:
+        if path.suffix == ".npy":
+            matrix = np.load(path, allow_pickle=False)
+            labels = (
+                names.read_text(encoding="utf-8").split() if names else [str(i) for i in range(len(matrix))]
+            )
+        elif path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))
+            labels = rows[0][1:]
+            matrix = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
+        else:
+            raise UsageError(f"{path} is neither .npy nor .csv.")
+        matrix = matrix.astype(np.float64)
+    except (OSError, ValueError, IndexError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a covariance.", why=str(error)[:200]) from error
+    return Covariance(tuple(labels), matrix)
+
+
+def save_covariance(covariance: Covariance, path: Path) -> tuple[Path, ...]:
+    """Write a covariance as ``.npy`` (with the names beside it) or ``.csv``.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UsageError: another ending.
+        StorageError: the disk refuses.
+    """
+    try:
+        if path.suffix == ".npy":
+            names = path.with_suffix(".names.txt")
+            np.save(path, covariance.matrix)
+            names.write_text("".join(f"{name}\n" for name in covariance.names), encoding="utf-8")
+            return path, names
+        if path.suffix == ".csv":
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(["", *covariance.names])
+                for name, row in zip(covariance.names, covariance.matrix.tolist(), strict=True):
+                    writer.writerow([name, *row])
+            return (path,)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}.", why=(error.strerror or str(error)).lower()) from error
+    raise UsageError(
+        f"zoo writes covariances as .npy and .csv, not as {path.suffix or 'files without an ending'}."
+    )
+
+
+def save_text(text: str, path: Path) -> None:
+    """Write a text file.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}.", why=(error.strerror or str(error)).lower()) from error

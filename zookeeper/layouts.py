@@ -1,0 +1,64 @@
+"""Which files of a repository make a checkpoint that can be loaded, and what they say of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
+
+# The file that defines the tokenizer, most telling first, and files that only accompany one.
+_TOKENIZERS = (
+    "tokenizer.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+)
+_COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+
+
+def needed(paths: Iterable[str]) -> list[str]:
+    """The files that loading a checkpoint from `paths` takes: an allow-list, so no pickle and no code."""
+    allowed = {CONFIG, INDEX, *_TOKENIZERS, *_COMPANIONS}
+    return sorted(path for path in paths if path in allowed or _WEIGHTS.fullmatch(path))
+
+
+def tokenizer_of(paths: Iterable[str]) -> str | None:
+    """The file among `paths` that defines the tokenizer."""
+    present = set(paths)
+    return next((name for name in _TOKENIZERS if name in present), None)
+
+
+def problem_of(paths: Iterable[str]) -> str | None:
+    """Why a checkpoint with these files cannot be probed, or None."""
+    present = set(paths)
+    if CONFIG not in present:
+        return "it has no config.json"
+    if not any(_WEIGHTS.fullmatch(path) for path in present):
+        if any(_PICKLES.fullmatch(PurePosixPath(path).name) for path in present):
+            return (
+                "its weights are pickles, which can run code when they are read; zoo reads safetensors only"
+            )
+        return "it has no safetensors weights"
+    if tokenizer_of(present) is None:
+        return "it has no tokenizer"
+    return None
+
+
+def unknown_shards(names: Iterable[str], present: Iterable[str]) -> list[str]:
+    """Weight files that a shard index names and that are not plain safetensors shards among `present`."""
+    known = {path for path in present if _WEIGHTS.fullmatch(path)}
+    return sorted({name for name in names if name not in known})
+
+
+def git_blob_digest(data: bytes) -> str:
+    """The name git gives to a file's content, by which small files go on the Hub."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

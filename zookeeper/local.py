@@ -1,0 +1,99 @@
+"""Checkpoints in folders on this machine, pinned by the content of their files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from zookeeper.errors import CheckpointError, IntegrityError, NotFoundError
+from zookeeper.layouts import CONFIG, needed, problem_of, tokenizer_of
+from zookeeper.records import Checkpoint, RepoFile, Revision, digest_of
+
+
+def describe(folder: Path) -> Checkpoint:
+    """A checkpoint for a folder, pinned to the digest of the files that loading it takes.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        CheckpointError: its configuration or weights cannot be read.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise NotFoundError(f"there is no folder {folder}.")
+    paths = [path.name for path in folder.iterdir() if path.is_file()]
+    files = tuple(_file(folder, name) for name in needed(paths))
+    config = _config(folder) if CONFIG in paths else {}
+    return Checkpoint(
+        revision=Revision(str(folder), "folder", _content_digest(files)),
+        files=files,
+        architecture=next(iter(config.get("architectures") or []), None),
+        model_type=config.get("model_type"),
+        parameters=_parameters(folder, files),
+        repo_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        tokenizer=tokenizer_of(paths),
+        problem=problem_of(paths),
+    )
+
+
+def fetch(checkpoint: Checkpoint, *, advance: Callable[[int], None] = lambda _: None) -> Path:
+    """The folder of a checkpoint, after a look that it still holds what was pinned.
+
+    Raises:
+        IntegrityError: a file changed or is gone.
+    """
+    folder = Path(checkpoint.revision.repo_id)
+    for file in checkpoint.files:
+        try:
+            found = _file(folder, file.path)
+        except FileNotFoundError:
+            found = None
+        if found != file:
+            raise IntegrityError(
+                f"{folder} changed since it was added ({file.path}).",
+                fix=f"zoo add {folder}   adds what it is now",
+            )
+        advance(file.size)
+    return folder
+
+
+def _file(folder: Path, name: str) -> RepoFile:
+    path = folder / name
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return RepoFile(name, path.stat().st_size, f"sha256:{digest}")
+
+
+def _content_digest(files: tuple[RepoFile, ...]) -> str:
+    return digest_of([[file.path, file.digest] for file in files])[:40]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CONFIG} cannot be read.", why=str(error)) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / CONFIG} cannot be read.", why="it is not a JSON object")
+    return config
+
+
+def _parameters(folder: Path, files: tuple[RepoFile, ...]) -> int | None:
+    """Number of parameters, from the headers of the weights alone."""
+    weights = [file.path for file in files if file.path.endswith(".safetensors")]
+    total = 0
+    for name in weights:
+        try:
+            with safe_open(folder / name, framework="np") as tensors:
+                for tensor in tensors.keys():  # noqa: SIM118 it is no mapping
+                    count = 1
+                    for size in tensors.get_slice(tensor).get_shape():
+                        count *= size
+                    total += count
+        except SafetensorError as error:
+            raise CheckpointError(f"{folder / name} cannot be read.", why=str(error)) from error
+    return total if weights else None

@@ -1,0 +1,45 @@
+"""Records as what JSON can hold, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from zookeeper.errors import IntegrityError
+
+R = TypeVar("R")
+
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+def plain(record: Any) -> Any:
+    """A record as dictionaries, lists, strings and numbers."""
+    return _adapter(type(record)).dump_python(record, mode="json")
+
+
+def encode(record: Any) -> bytes:
+    """A record as JSON that people can read."""
+    return json.dumps(plain(record), indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def decode(kind: type[R], data: Any) -> R:
+    """A record from JSON text, or from what JSON holds.
+
+    Raises:
+        IntegrityError: it is no such record.
+    """
+    adapter = _adapter(kind)
+    try:
+        record: R = (
+            adapter.validate_json(data) if isinstance(data, str | bytes) else adapter.validate_python(data)
+        )
+    except ValidationError as error:
+        raise IntegrityError(
+            f"a stored {kind.__name__.lower()} cannot be read.", why=str(error.errors()[0]["msg"])
+        ) from error
+    return record

@@ -1,0 +1,230 @@
+"""Where text meets checkpoints: corpora, targets, and the features of one on the other, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from zookeeper import local
+from zookeeper.errors import CheckpointError, IntegrityError, NotFoundError
+from zookeeper.probes import PROBES, TARGETS
+from zookeeper.records import (
+    Checkpoint,
+    Corpus,
+    Dataset,
+    FeatureKey,
+    FeatureSet,
+    Labelled,
+    Reading,
+    RepoFile,
+    Target,
+    TargetSource,
+    digest_of,
+)
+from zookeeper.settings import Settings
+from zookeeper.store import Store
+
+if TYPE_CHECKING:
+    from zookeeper.hub import Hub, Kind
+
+_DATA_FILES = {".conll", ".conllu", ".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet"}
+
+
+class Reporter(Protocol):
+    """Where a zoo says what it is doing."""
+
+    def note(self, text: str) -> None:
+        """Say one thing worth knowing."""
+
+    def track(self, what: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show progress of something: the context gives a function that is called with what was done."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def note(self, text: str) -> None:
+        """Ignore `text`."""
+
+    @contextmanager
+    def track(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Ignore what is done."""
+        yield lambda _: None
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Features of a checkpoint on a corpus.
+
+    Attributes:
+        features: what they are.
+        array: (n, d).
+        computed: whether this call made them.
+    """
+
+    features: FeatureSet
+    array: NDArray[Any]
+    computed: bool
+
+
+class Reader:
+    """Reads probes and targets with checkpoints, and keeps what came of it.
+
+    Args:
+        settings: of the zoo.
+        store: of the zoo.
+        hub: gives the Hub; called only when something must be fetched.
+        reporter: told what is going on.
+    """
+
+    def __init__(self, settings: Settings, store: Store, hub: Callable[[], Hub], reporter: Reporter) -> None:
+        self._settings = settings
+        self._store = store
+        self._hub = hub
+        self._reporter = reporter
+
+    def probe(self, name: str, max_words: int) -> Corpus:
+        """The corpus of a named probe, or of a text file.
+
+        Raises:
+            NotFoundError, DataError: there is no such probe, or no text in it.
+            NetworkError: it cannot be fetched.
+        """
+        from zookeeper import data
+
+        if name not in PROBES:
+            path = Path(name).expanduser()
+            if not path.exists():
+                raise NotFoundError(
+                    f'no probe "{name}".', fix=f"name a text file, or one of: {', '.join(PROBES)}"
+                )
+            return data.probe_from_file(path, max_words=max_words)
+        probe = PROBES[name]
+        dataset = self._dataset(probe.dataset, probe.commit)
+        files = data.probe_files(dataset, probe)
+        folder = self._fetch(dataset, files)
+        return data.probe_from_snapshot(folder, files, probe, max_words=max_words)
+
+    def target(
+        self, source: TargetSource, splits: Sequence[str], max_examples: int | None
+    ) -> tuple[Target, dict[str, Labelled]]:
+        """A target with the splits that were asked for; those it lacks are left out, but not the first.
+
+        Raises:
+            NotFoundError, DataError: there is no such target, or it cannot be read as one.
+            NetworkError: it cannot be fetched.
+        """
+        from zookeeper import data
+
+        with self._reporter.track(f"loading {source.name}", 1, "targets") as advance:
+            if _is_path(source.dataset):
+                found = data.target_from_path(source, splits=splits, max_examples=max_examples)
+            else:
+                dataset = self._dataset(source.dataset, source.revision or "main")
+                if data.runs_a_script(dataset):
+                    dataset = self._dataset(source.dataset, data.PARQUET_BRANCH)
+                folder = self._fetch(dataset, data.target_files(dataset, source))
+                found = data.target_from_snapshot(
+                    folder, dataset, source, splits=splits, max_examples=max_examples
+                )
+            advance(1)
+        return found
+
+    def features(self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, source: str) -> Read:
+        """Features of a checkpoint on a corpus: stored ones if they are whole, else computed and stored.
+
+        Args:
+            checkpoint: which.
+            corpus: of which every word, or sentence, is a row.
+            reading: layer, pooling and window.
+            source: what the corpus is, for people.
+
+        Raises:
+            CheckpointError: it cannot be read, with the reason.
+            IntegrityError, AccessError, NetworkError: its files cannot be had as they were pinned.
+            StorageError: the features cannot be kept.
+        """
+        key = feature_key(checkpoint, corpus.digest, reading)
+        stored = self._store.feature_set(key)
+        if stored is not None:
+            try:
+                return Read(stored, self._store.features(key), computed=False)
+            except IntegrityError as error:
+                self._reporter.note(f"{checkpoint.name}: {error.message} It is computed again.")
+                self._store.discard_features(key)
+        if checkpoint.problem:
+            raise CheckpointError(f"{checkpoint.problem}.")
+        folder = self._fetch_checkpoint(checkpoint)
+
+        from zookeeper import extract
+
+        device = extract.resolve_device(self._settings.device)
+        unit = "words" if corpus.unit == "word" else "sentences"
+        with self._reporter.track(f"reading with {checkpoint.name}", corpus.n_rows, unit) as advance:
+            made = extract.extract(folder, corpus, reading, device=device, advance=advance)
+        features = FeatureSet(
+            key=key,
+            n_rows=corpus.n_rows,
+            dimension=made.features.shape[1],
+            n_empty=made.n_empty,
+            size=made.features.nbytes,
+            source=source,
+        )
+        self._store.save_features(features, made.features, {"device": device})
+        return Read(features, made.features, computed=True)
+
+    def _fetch_checkpoint(self, checkpoint: Checkpoint) -> Path:
+        size = checkpoint.download_bytes
+        local_ = checkpoint.revision.local
+        with self._reporter.track(
+            f"{'checking' if local_ else 'fetching'} {checkpoint.name}", size, "bytes"
+        ) as advance:
+            if local_:
+                return local.fetch(checkpoint, advance=advance)
+            return self._hub().fetch(checkpoint.revision, checkpoint.files, advance=advance)
+
+    def _fetch(self, dataset: Dataset, files: tuple[RepoFile, ...], kind: Kind = "dataset") -> Path:
+        size = sum(file.size for file in files)
+        with self._reporter.track(f"fetching {dataset.revision.repo_id}", size, "bytes") as advance:
+            return self._hub().fetch(dataset.revision, files, kind=kind, advance=advance)
+
+    def _dataset(self, name: str, revision: str) -> Dataset:
+        """A dataset at the commit that its name meant when this zoo first met it."""
+        note = f"dataset-{digest_of([name, revision])[:16]}"
+        known = self._store.load_note(note, Dataset)
+        if known is None:
+            known = self._hub().dataset(name, revision)
+            self._store.save_note(note, known)
+        return known
+
+
+def feature_key(checkpoint: Checkpoint, corpus: str, reading: Reading) -> FeatureKey:
+    """The name of a checkpoint's features on the corpus with that digest."""
+    return FeatureKey(checkpoint.revision.repo_id, checkpoint.revision.commit, corpus, reading)
+
+
+def target_source(target: TargetSource | str) -> TargetSource:
+    """Where a target is, from what a user types: a name, ``org/name[@revision]``, a file or a folder."""
+    if isinstance(target, TargetSource):
+        return target
+    if target in TARGETS:
+        return TARGETS[target]
+    if _is_path(target):
+        return TargetSource(name=target, dataset=target)
+    name, _, revision = target.partition("@")
+    return TargetSource(name=target, dataset=name, revision=revision or None)
+
+
+def default_reading(data: Labelled, *, layer: str) -> Reading:
+    """The last sub-word of a word, the mean of a sentence."""
+    return replace(Reading(layer=layer), pooling="last" if data.corpus.unit == "word" else "mean")
+
+
+def _is_path(text: str) -> bool:
+    path = Path(text).expanduser()
+    return path.exists() or path.suffix in _DATA_FILES or text.startswith((".", "/", "~"))

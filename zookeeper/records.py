@@ -1,0 +1,701 @@
+"""The values that pass along the line: frozen, checked on construction, ignorant of disks and networks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zookeeper.errors import DegenerateInputError, UsageError
+
+Array = NDArray[np.float64]
+Unit = Literal["word", "sentence"]
+Pooling = Literal["first", "last", "mean"]
+Task = Literal["token-classification", "token-regression", "text-classification", "text-regression"]
+
+EXTRACTOR_VERSION = 1
+"""Raised when `extract` would give other numbers for the same key."""
+
+IGNORED = -100
+"""The label of rows that do not count, as in the loss functions of torch."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (64 hex) of a value's canonical JSON; the same on every machine and Python."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What was asked for, and the one state of it that was meant.
+
+    Attributes:
+        repo_id: canonical id on the Hub, or the path of a local folder: absolute, but ``./name`` in what is
+            published.
+        asked: branch, tag or commit as the user named it; ``"folder"`` for a local folder.
+        commit: 40 hex digits: the commit on the Hub, or the digest of the folder's content.
+    """
+
+    repo_id: str
+    asked: str
+    commit: str
+
+    def __post_init__(self) -> None:
+        if not _COMMIT.fullmatch(self.commit):
+            raise UsageError(f'"{self.commit}" is not a commit: it takes 40 hex digits.')
+
+    @property
+    def local(self) -> bool:
+        """Whether this is a folder on this machine and not a repository on the Hub."""
+        return self.repo_id.startswith(".") or PurePath(self.repo_id).is_absolute()
+
+    @property
+    def name(self) -> str:
+        """The repository's id, or the folder's own name."""
+        return PurePath(self.repo_id).name if self.local else self.repo_id
+
+    def __str__(self) -> str:
+        return f"{self.repo_id}@{self.commit}"
+
+
+@dataclass(frozen=True, slots=True)
+class RepoFile:
+    """A file of a repository at its commit.
+
+    Attributes:
+        path: relative to the repository.
+        size: bytes.
+        digest: ``sha256:…`` of the bytes, or ``git:…``, the git blob id that small files go by on the Hub.
+    """
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset of the Hub at one commit.
+
+    Attributes:
+        revision: where and which.
+        files: all of its files.
+    """
+
+    revision: Revision
+    files: tuple[RepoFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A pinned checkpoint and what is known of it without its weights.
+
+    Attributes:
+        revision: where and which.
+        files: the files that loading it needs: configuration, tokenizer, safetensors weights.
+        architecture: class that wrote it, such as ``RobertaForMaskedLM``.
+        model_type: such as ``roberta``.
+        parameters: number of parameters, from the safetensors headers.
+        repo_bytes: size of the whole repository.
+        tokenizer: file that defines the tokenizer, such as ``tokenizer.json``.
+        license: as its card says.
+        base_models: what it was made from, as its card says.
+        tags: as its card says.
+        gated: whether access must be asked for.
+        problem: why it cannot be probed, where that is already clear.
+        aliases: other names under which it was added.
+        added_at: ISO 8601, UTC.
+    """
+
+    revision: Revision
+    files: tuple[RepoFile, ...]
+    architecture: str | None = None
+    model_type: str | None = None
+    parameters: int | None = None
+    repo_bytes: int = 0
+    tokenizer: str | None = None
+    license: str | None = None
+    base_models: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    gated: bool = False
+    problem: str | None = None
+    aliases: tuple[str, ...] = ()
+    added_at: str = ""
+
+    @property
+    def name(self) -> str:
+        """Short name for people; `revision` is the name for machines."""
+        return self.revision.name
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes that loading it needs."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A named source of unlabelled text.
+
+    Attributes:
+        name: as on the command line.
+        dataset: id on the Hub.
+        commit: 40 hex digits.
+        config: configuration of the dataset.
+        split: split of the dataset.
+        column: column that holds a line of text.
+        min_words: shorter lines are left out.
+    """
+
+    name: str
+    dataset: str
+    commit: str
+    config: str
+    split: str
+    column: str
+    min_words: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentences that have been split into words, and what makes a row of features.
+
+    Attributes:
+        sentences: words of each sentence.
+        unit: whether a word or a sentence is a row.
+    """
+
+    sentences: tuple[tuple[str, ...], ...]
+    unit: Unit
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: two corpora with the same digest have the same rows."""
+        return digest_of([self.unit, self.sentences])
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Number of rows of features."""
+        return sum(map(len, self.sentences)) if self.unit == "word" else len(self.sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How features are read off a checkpoint; part of every feature set's name.
+
+    Attributes:
+        layer: ``"last"``, ``"mean"`` over all layers but the embeddings, or an index: 0 for the
+            embeddings, 1, 2, … for the layers, negative from the end.
+        pooling: which sub-words make the row of a word (or sentence): the first, the last or their mean.
+        dtype: precision of weights and features.
+        max_length: longest window in sub-words; None for the model's own.
+    """
+
+    layer: str = "last"
+    pooling: Pooling = "last"
+    dtype: Literal["float32"] = "float32"
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layer not in ("last", "mean") and not re.fullmatch(r"-?\d+", self.layer):
+            raise UsageError(f'no layer "{self.layer}".', fix="one of: last, mean, or a number")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeChoice:
+    """The probe a zoo was last read with, so that later steps need not be told again.
+
+    Attributes:
+        name: of the probe, or path of a text file.
+        max_words: that were asked for.
+        corpus: digest of what came of it.
+        n_rows: rows it has.
+        reading: how it was read.
+    """
+
+    name: str
+    max_words: int
+    corpus: str
+    n_rows: int
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureKey:
+    """Everything that makes a feature set, and so its name."""
+
+    repo_id: str
+    commit: str
+    corpus: str
+    reading: Reading
+    prefix_space: bool = True
+    extractor: int = EXTRACTOR_VERSION
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits; any changed field changes it."""
+        return digest_of(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """A stored feature set.
+
+    Attributes:
+        key: what made it.
+        n_rows: rows, one for each word or sentence of the corpus.
+        dimension: width.
+        n_empty: rows whose word came to no sub-word; they repeat the row before.
+        size: bytes on disk.
+        source: what the corpus was, for people.
+    """
+
+    key: FeatureKey
+    n_rows: int
+    dimension: int
+    n_empty: int
+    size: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one checkpoint in a command that goes through several.
+
+    Attributes:
+        name: as the user typed it, or its short name.
+        status: such as ``"added"``, ``"done"``, ``"already there"``, ``"failed"``.
+        revision: None where the name could not be resolved.
+        error: what happened, where it failed.
+        why: the cause.
+        fix: what to do.
+        exit_code: of the error.
+        seconds: wall time that was spent.
+        details: what the command measured.
+    """
+
+    name: str
+    status: str
+    revision: Revision | None = None
+    error: str | None = None
+    why: str | None = None
+    fix: str | None = None
+    exit_code: int = 0
+    seconds: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it did not come to its end."""
+        return self.error is not None
+
+
+def exit_code_of(outcomes: Iterable[Outcome]) -> int:
+    """0 where all went well, 3 where some did, else the code of the failure they share, or 1."""
+    outcomes = list(outcomes)
+    codes = {outcome.exit_code or 1 for outcome in outcomes if outcome.failed}
+    if not codes:
+        return 0
+    if any(not outcome.failed for outcome in outcomes):
+        return 3
+    return codes.pop() if len(codes) == 1 else 1
+
+
+@dataclass(frozen=True, eq=False)
+class Covariance:
+    """Task covariance of a zoo on one probe.
+
+    Attributes:
+        names: m names.
+        matrix: (m, m), symmetric, positive semi-definite; with unit diagonal unless it came from a file.
+        probe: name of the probe and number of its rows, for people; None where it came from a file.
+        revisions: of each checkpoint; empty where it came from a file.
+        left_out: what could not be measured.
+    """
+
+    names: tuple[str, ...]
+    matrix: Array
+    probe: str | None = None
+    revisions: tuple[Revision, ...] = ()
+    left_out: tuple[Outcome, ...] = ()
+
+    def __post_init__(self) -> None:
+        m = len(self.names)
+        if not m:
+            raise DegenerateInputError("a covariance needs at least one checkpoint.")
+        if self.matrix.shape != (m, m):
+            raise DegenerateInputError(
+                f"a covariance of {m} names must be {m} x {m}.",
+                why=f"this one is {' x '.join(map(str, self.matrix.shape))}",
+            )
+        if not np.isfinite(self.matrix).all():
+            i, j = np.argwhere(~np.isfinite(self.matrix))[0]
+            raise DegenerateInputError(
+                f"the covariance of {self.names[i]} and {self.names[j]} is not a number."
+            )
+        if not np.allclose(self.matrix, self.matrix.T, rtol=0, atol=1e-8):
+            raise DegenerateInputError("the covariance is not symmetric.")
+        smallest = float(np.linalg.eigvalsh(self.matrix)[0])
+        if smallest < -1e-8 * m:
+            raise DegenerateInputError(
+                f"this matrix is not a covariance: its smallest eigenvalue is {smallest:.3g}.",
+                why="a covariance has none below zero",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One chosen checkpoint.
+
+    Attributes:
+        name: of the checkpoint.
+        gain: mutual information it adds, in nats.
+        total: mutual information of the picks so far and the rest, in nats.
+        stands_for: the checkpoints that are nearer to this pick than to any other.
+        revision: None where the covariance came from a file.
+    """
+
+    name: str
+    gain: float
+    total: float
+    stands_for: tuple[str, ...] = ()
+    revision: Revision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The checkpoints that say most about the rest of a zoo.
+
+    Attributes:
+        picks: in order.
+        start: how the first was found.
+        n_checkpoints: that were chosen from.
+        probe: as in `Covariance`.
+        copies: groups of exact copies, each of which counted once, under its first name.
+        left_out: what could not be measured.
+    """
+
+    picks: tuple[Pick, ...]
+    start: str
+    n_checkpoints: int
+    probe: str | None = None
+    copies: tuple[tuple[str, ...], ...] = ()
+    left_out: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSource:
+    """Where a labelled task is, and what in it is text and label.
+
+    Attributes:
+        name: as the user typed it.
+        dataset: id on the Hub, a file, or a folder with a file for each split.
+        revision: of a dataset on the Hub; None for the commit that the zoo pinned first.
+        config: configuration of the dataset, if it has several.
+        text_column: column of text or tokens; None to find it.
+        label_column: column of labels; None to find it.
+        task: what is predicted of what; None to infer it from the columns.
+        columns: names of the columns of a file that does not name them.
+    """
+
+    name: str
+    dataset: str
+    revision: str | None = None
+    config: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    task: Task | None = None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A labelled task, as it was read.
+
+    Attributes:
+        name: as the user typed it.
+        dataset: id on the Hub, or the file's name.
+        commit: of the dataset: 40 hex digits, or the digest of the files' content.
+        config: configuration of the dataset, if it has several.
+        task: what is predicted of what.
+        text_column: column or columns of text.
+        label_column: column of labels.
+        classes: names of the classes; empty for a regression.
+        examples: number of sentences of each split that was read.
+        rows: number of labelled rows of each split that was read.
+        fingerprint: SHA-256 of sentences and labels of all splits that were read.
+        local: whether it came from a file and not from the Hub.
+    """
+
+    name: str
+    dataset: str
+    commit: str
+    config: str | None
+    task: Task
+    text_column: str
+    label_column: str
+    classes: tuple[str, ...]
+    examples: Mapping[str, int]
+    rows: Mapping[str, int]
+    fingerprint: str
+    local: bool = False
+
+    @property
+    def regression(self) -> bool:
+        """Whether labels are real numbers."""
+        return self.task.endswith("regression")
+
+    @property
+    def spans(self) -> bool:
+        """Whether the classes are the B-/I-/O tags of spans."""
+        tags = [name for name in self.classes if name != "O"]
+        return (
+            self.task == "token-classification"
+            and "O" in self.classes
+            and bool(tags)
+            and all(re.match(r"[BIES]-.", tag) for tag in tags)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A split of a target: sentences, and one label for each row.
+
+    Attributes:
+        corpus: n rows.
+        labels: (n,), integers (classes; -100 does not count) or floats.
+    """
+
+    corpus: Corpus
+    labels: NDArray[np.generic]
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != (self.corpus.n_rows,):
+            raise DegenerateInputError(
+                f"{self.corpus.n_rows} rows do not go with {self.labels.shape} labels."
+            )
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Rows of each sentence."""
+        words = np.array([len(s) for s in self.corpus.sentences], dtype=np.int64)
+        return words if self.corpus.unit == "word" else np.ones_like(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Transferability of one checkpoint to one target.
+
+    Attributes:
+        name: of the checkpoint.
+        revision: where and which.
+        values: every score that is defined here, by name.
+        dimension: width of the features.
+        notes: what a reader should know before trusting them.
+    """
+
+    name: str
+    revision: Revision
+    values: Mapping[str, float]
+    dimension: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Checkpoints in order of their transferability to one target.
+
+    Attributes:
+        target: what for.
+        split: whose labels were used.
+        by: name of the score that orders them.
+        reading: how features were read.
+        scores: best first.
+        failures: checkpoints without a score, with reasons.
+    """
+
+    target: Target
+    split: str
+    by: str
+    reading: Reading
+    scores: tuple[Score, ...]
+    failures: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a head is tuned on frozen features.
+
+    Attributes:
+        name: of the recipe.
+        epochs: at most so many passes.
+        patience: passes without a better validation metric before it stops.
+        batch_rows: rows of one micro-batch.
+        micro_batches: micro-batches of one step; any number of processes that divides it gives the
+            same result.
+        learning_rate: of Adam.
+        weight_decay: of the head.
+        standardize: whether columns are brought to mean 0 and deviation 1 of the training split.
+        reading: how features are read.
+    """
+
+    name: str = "head"
+    epochs: int = 40
+    patience: int = 5
+    batch_rows: int = 256
+    micro_batches: int = 2
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    standardize: bool = True
+    reading: Reading = Reading()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A checkpoint in an ensemble.
+
+    Attributes:
+        name: short name.
+        revision: where and which.
+        dimension: width of its features.
+        parameters: of the checkpoint.
+        license: as its card says.
+    """
+
+    name: str
+    revision: Revision
+    dimension: int
+    parameters: int | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the training data.
+
+    Attributes:
+        number: 0 is before training.
+        loss: mean over the labelled rows; None before training.
+        metric: on the validation split; None where it is undefined.
+    """
+
+    number: int
+    loss: float | None
+    metric: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a recipe, with all it takes to repeat it.
+
+    Attributes:
+        id: 12 hex digits of the digest of plan and seed.
+        target: what for.
+        members: whose features were concatenated, in order.
+        recipe: how.
+        seed: of initial weights and order of examples.
+        processes: that trained together.
+        metric: name of the metric.
+        history: pass by pass.
+        best_epoch: whose weights were kept: the first with the best validation metric.
+        results: the metric on each split that was evaluated.
+        held_out: sentences that were taken from the training split for validation; 0 where the
+            target has a validation split.
+        command: what was typed.
+        versions: of Python and of the libraries that made the numbers.
+        device: hardware that trained the head.
+        seconds: wall time, features not counted.
+        created_at: ISO 8601, UTC.
+    """
+
+    id: str
+    target: Target
+    members: tuple[Member, ...]
+    recipe: Recipe
+    seed: int
+    processes: int
+    metric: str
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    results: Mapping[str, float | None]
+    held_out: int
+    command: str
+    versions: Mapping[str, str]
+    device: str
+    seconds: float
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A checkpoint with what the zoo has of it.
+
+    Attributes:
+        checkpoint: itself.
+        features: its feature sets.
+        runs: ids of the runs it is a member of.
+    """
+
+    checkpoint: Checkpoint
+    features: tuple[FeatureSet, ...]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvalCard:
+    """What a card says: a run, and how to load what it made.
+
+    Attributes:
+        run: what was measured.
+        title: heading and model name.
+    """
+
+    run: Run
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What a push wrote, or would write.
+
+    Attributes:
+        repo_id: where to.
+        created: whether the repository was, or would be, made.
+        files: path and size of each file.
+        diff: change of the card, as a unified diff.
+        dry_run: whether nothing was written.
+        url: of the commit or pull request.
+        commit: 40 hex digits.
+    """
+
+    repo_id: str
+    created: bool
+    files: Mapping[str, int]
+    diff: str
+    dry_run: bool
+    url: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether all that is stored is what was stored.
+
+    Attributes:
+        checked: number of files that were read and hashed.
+        damaged: path and reason of each that is not what was recorded.
+    """
+
+    checked: int
+    damaged: Mapping[str, str]

@@ -1,0 +1,390 @@
+"""The zoo on disk. Files are the truth; SQLite is an index of their manifests that can be made again.
+
+    HOME/zoo.db                                   the index
+    HOME/checkpoints/<digest>.json                a pinned checkpoint
+    HOME/runs/<id>/manifest.json, arrays.safetensors
+    HOME/notes/<name>.json                        the latest selection, the latest ranking
+    CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      features, covariances
+
+An artefact is a manifest and its arrays. The manifest holds the record of what the arrays are, and their
+SHA-256, which is checked when a process first reads them. Damage counts as absence: what can be computed
+again is.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from zookeeper.errors import IntegrityError, NotFoundError, StorageError
+from zookeeper.plain import decode, encode, plain
+from zookeeper.records import Checkpoint, FeatureKey, FeatureSet, Revision, Run, Verification, digest_of
+from zookeeper.store import files
+from zookeeper.store.migrations import migrate
+
+Arrays = Mapping[str, NDArray[Any]]
+R = TypeVar("R")
+
+_MANIFEST, _ARRAYS = "manifest.json", "arrays.safetensors"
+
+
+class Store:
+    """Everything that a zoo keeps.
+
+    Args:
+        home: folder of the index, the checkpoints and the runs. Made when something is first stored.
+        cache: folder of what can be computed again.
+        note: told when something was mended.
+    """
+
+    def __init__(self, home: Path, cache: Path, *, note: Callable[[str], None] = lambda _: None) -> None:
+        self.home = home
+        self.cache = cache
+        self._note = note
+        self._db: sqlite3.Connection | None = None
+        self._verified: set[Path] = set()
+
+    # Checkpoints
+
+    def add(self, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint, or what is newly known of one that is there."""
+        files.write(self._checkpoint_path(checkpoint.revision), encode(checkpoint))
+        with self._writing() as db:
+            _index_checkpoint(db, checkpoint)
+
+    def remove(self, revision: Revision) -> None:
+        """Forget a checkpoint; its features stay, and serve again when it is added again."""
+        with files.disk(self.home):
+            self._checkpoint_path(revision).unlink(missing_ok=True)
+        with self._writing() as db:
+            db.execute(
+                "DELETE FROM checkpoint WHERE repo_id = ? AND sha = ?", (revision.repo_id, revision.commit)
+            )
+
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """All checkpoints, by name."""
+        found = [decode(Checkpoint, text) for text in self._records("checkpoint")]
+        return tuple(sorted(found, key=lambda c: (c.name.lower(), c.revision.commit)))
+
+    def _checkpoint_path(self, revision: Revision) -> Path:
+        return self.home / "checkpoints" / f"{digest_of([revision.repo_id, revision.commit])[:40]}.json"
+
+    # Features
+
+    def feature_set(self, key: FeatureKey) -> FeatureSet | None:
+        """The feature set of that key, or None; the files decide, not the index."""
+        manifest = self._artefact_path("features", key.digest) / _MANIFEST
+        if not manifest.exists():
+            return None
+        found = decode(FeatureSet, _read_manifest(manifest)["record"])
+        return found if found.key == key else None
+
+    def feature_sets(self) -> tuple[FeatureSet, ...]:
+        """All feature sets that the index knows."""
+        return tuple(decode(FeatureSet, text) for text in self._records("feature"))
+
+    def save_features(self, features: FeatureSet, array: NDArray[Any], provenance: Mapping[str, str]) -> None:
+        """Store a feature set: files first, then the index."""
+        folder = self._artefact_path("features", features.key.digest)
+        self._publish(folder, features, {"features": array}, provenance)
+        with self._writing() as db:
+            _index_features(db, features)
+
+    def features(self, key: FeatureKey) -> NDArray[Any]:
+        """The (n, d) array of a feature set.
+
+        Raises:
+            NotFoundError: there is none.
+            IntegrityError: its bytes are not the ones that were stored.
+        """
+        return self._arrays(self._artefact_path("features", key.digest))["features"]
+
+    def discard_features(self, key: FeatureKey) -> int:
+        """Delete a feature set; gives the bytes that were freed."""
+        folder = self._artefact_path("features", key.digest)
+        size = sum(file.stat().st_size for file in folder.glob("*"))
+        files.retire(folder)
+        with self._writing() as db:
+            db.execute("DELETE FROM feature WHERE key = ?", (key.digest,))
+        return size
+
+    # Covariances
+
+    def save_covariance(self, digest: str, matrix: NDArray[Any]) -> None:
+        """Store a covariance under the digest of the feature keys that made it."""
+        self._publish(self._artefact_path("covariances", digest), {"digest": digest}, {"matrix": matrix}, {})
+
+    def covariance(self, digest: str) -> NDArray[Any] | None:
+        """A stored covariance, or None where there is none that is whole."""
+        try:
+            return self._arrays(self._artefact_path("covariances", digest))["matrix"]
+        except (NotFoundError, IntegrityError):
+            return None
+
+    # Runs
+
+    def save_run(self, run: Run, arrays: Arrays) -> None:
+        """Store a run with its head and predictions; a run of the same id is replaced."""
+        folder = self._run_path(run.id)
+        if folder.exists():
+            files.retire(folder)
+        self._publish(folder, run, arrays, {})
+        with self._writing() as db:
+            _index_run(db, run)
+
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, the latest first."""
+        found = [decode(Run, text) for text in self._records("run")]
+        return tuple(sorted(found, key=lambda run: run.created_at, reverse=True))
+
+    def run_arrays(self, run_id: str) -> Arrays:
+        """Head and predictions of a run.
+
+        Raises:
+            NotFoundError: there is no such run.
+            IntegrityError: its bytes are not the ones that were stored.
+        """
+        return self._arrays(self._run_path(run_id))
+
+    def _run_path(self, run_id: str) -> Path:
+        return self.home / "runs" / run_id
+
+    # Notes
+
+    def save_note(self, name: str, record: Any) -> None:
+        """Store a record under a name, in place of the one before."""
+        files.write(self.home / "notes" / f"{name}.json", encode(record))
+
+    def load_note(self, name: str, kind: type[R]) -> R | None:
+        """The record stored under a name, or None."""
+        path = self.home / "notes" / f"{name}.json"
+        try:
+            return decode(kind, path.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    # Care
+
+    def verify(self, advance: Callable[[int], None] = lambda _: None) -> Verification:
+        """Hash every stored array and read every manifest.
+
+        Args:
+            advance: called with 1 for each artefact; `artefacts` says how many there are.
+        """
+        damaged: dict[str, str] = {}
+        folders, manifests = self.artefacts(), sorted((self.home / "checkpoints").glob("*.json"))
+        self._verified.clear()
+        for folder in folders:
+            try:
+                self._arrays(folder)
+            except (IntegrityError, NotFoundError) as error:
+                damaged[str(folder)] = error.why or error.message
+            advance(1)
+        for path in manifests:
+            try:
+                checkpoint = decode(Checkpoint, path.read_bytes())
+                if self._checkpoint_path(checkpoint.revision) != path:
+                    damaged[str(path)] = "it describes another checkpoint than its name says"
+            except IntegrityError as error:
+                damaged[str(path)] = error.why or error.message
+        return Verification(checked=len(folders) + len(manifests), damaged=damaged)
+
+    def artefacts(self) -> list[Path]:
+        """Folders of all feature sets, covariances and runs."""
+        found = [*self.cache.glob("*/v1/??/*"), *(self.home / "runs").glob("*")]
+        return sorted(path for path in found if not path.name.startswith("."))
+
+    def rebuild(self) -> None:
+        """Make the index again from the manifests; what cannot be read is left out."""
+        with self._writing() as db:
+            self._fill(db)
+
+    def _fill(self, db: sqlite3.Connection) -> None:
+        for table in ("checkpoint", "feature", "run"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 the names are ours
+        for path in (self.home / "checkpoints").glob("*.json"):
+            with _skipping_damage(self._note):
+                _index_checkpoint(db, decode(Checkpoint, path.read_bytes()))
+        for folder in self.artefacts():
+            with _skipping_damage(self._note):
+                record = _read_manifest(folder / _MANIFEST)["record"]
+                if folder.parent == self.home / "runs":
+                    _index_run(db, decode(Run, record))
+                elif folder.is_relative_to(self.cache / "features"):
+                    _index_features(db, decode(FeatureSet, record))
+
+    # Artefacts
+
+    def _artefact_path(self, kind: str, digest: str) -> Path:
+        return self.cache / kind / "v1" / digest[:2] / digest
+
+    def _publish(self, folder: Path, record: Any, arrays: Arrays, provenance: Mapping[str, str]) -> None:
+        payload = safetensors.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        manifest = {
+            "record": plain(record),
+            "sha256": files.sha256(payload),
+            "bytes": len(payload),
+            "provenance": dict(provenance),
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        contents = {_ARRAYS: payload, _MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=False).encode()}
+        if not files.publish(folder, contents):
+            # Somebody was faster. Theirs serves, if it is whole; a damaged one makes way for ours.
+            try:
+                self._arrays(folder)
+            except (IntegrityError, NotFoundError):
+                files.retire(folder)
+                files.publish(folder, contents)
+        self._verified.add(folder)
+
+    def _arrays(self, folder: Path) -> Arrays:
+        try:
+            manifest = _read_manifest(folder / _MANIFEST)
+            payload = (folder / _ARRAYS).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFoundError(f"there is nothing at {folder}.") from error
+        except OSError as error:
+            raise IntegrityError(
+                f"cannot read {folder}.", why=(error.strerror or str(error)).lower()
+            ) from error
+        if folder not in self._verified:
+            if len(payload) != manifest["bytes"] or files.sha256(payload) != manifest["sha256"]:
+                raise _damaged(folder, "the bytes of the arrays are not the ones that were stored")
+            self._verified.add(folder)
+        try:
+            return dict(safetensors.load(payload))
+        except SafetensorError as error:
+            raise _damaged(folder, f"the arrays cannot be read ({error})") from error
+
+    # Index
+
+    def _records(self, table: str) -> list[str]:
+        db = self._connection(create=False)
+        with _index_errors(self.home):
+            return [row[0] for row in db.execute(f"SELECT record FROM {table}")]  # noqa: S608 the names are ours
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        db = self._connection(create=True)
+        with _index_errors(self.home):
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def _connection(self, *, create: bool) -> sqlite3.Connection:
+        """The open index; made from the manifests where it is missing or no index at all."""
+        if self._db is not None:
+            return self._db
+        path = self.home / "zoo.db"
+        if not create and not path.exists():
+            # Reading an empty or read-only zoo leaves no trace.
+            db = sqlite3.connect(":memory:", isolation_level=None)
+            migrate(db)
+            self._fill(db)
+            return db
+        with files.disk(self.home):
+            self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = self._open(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise _index_error(self.home, error) from error
+            aside = path.with_name(f"zoo.db.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+            with files.disk(self.home):
+                path.rename(aside)
+            self._note(f"the index was damaged; it was made again from the manifests (old one: {aside})")
+            self._db = self._open(path)
+        return self._db
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        # A rollback journal, not a write-ahead log: it works on network and on read-only file systems.
+        db = sqlite3.connect(path, timeout=30, isolation_level=None)
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            if migrate(db):
+                db.execute("BEGIN IMMEDIATE")
+                self._fill(db)
+                db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _index_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+    revision = checkpoint.revision
+    db.execute(
+        "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
+        (revision.repo_id, revision.commit, encode(checkpoint).decode()),
+    )
+
+
+def _index_features(db: sqlite3.Connection, features: FeatureSet) -> None:
+    key = features.key
+    db.execute(
+        "INSERT OR REPLACE INTO feature VALUES (?, ?, ?, ?, ?)",
+        (key.digest, key.repo_id, key.commit, key.corpus, encode(features).decode()),
+    )
+
+
+def _index_run(db: sqlite3.Connection, run: Run) -> None:
+    db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run.id, run.created_at, encode(run).decode()))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise _damaged(path.parent, "the manifest is not JSON") from error
+    if not isinstance(manifest, dict) or not {"record", "sha256", "bytes"} <= manifest.keys():
+        raise _damaged(path.parent, "the manifest is incomplete")
+    return manifest
+
+
+def _damaged(folder: Path, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"a stored file is damaged: {folder}.", why=why, fix="zoo probe computes damaged features again"
+    )
+
+
+@contextmanager
+def _skipping_damage(note: Callable[[str], None]) -> Iterator[None]:
+    try:
+        yield
+    except (IntegrityError, FileNotFoundError) as error:
+        note(f"left out of the index: {error}")
+
+
+@contextmanager
+def _index_errors(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _index_error(home, error) from error
+
+
+def _index_error(home: Path, error: sqlite3.Error) -> StorageError:
+    text = str(error)
+    fixes = {
+        "readonly": files._FIXES["denied"],
+        "unable to open": files._FIXES["denied"],
+        "full": files._FIXES["full"],
+        "disk I/O": files._FIXES["full"],
+        "locked": "another zoo command is writing; run this one again when it is done",
+    }
+    fix = next((fix for part, fix in fixes.items() if part in text), "zoo verify")
+    return StorageError(f"cannot use the index in {home}.", why=text, fix=fix)

@@ -1,0 +1,1 @@
+"""Tuning: recipes, the loop they share, and the metrics they are judged by."""

@@ -1,0 +1,637 @@
+"""The zoo: one method a step, from names on the Hub to a published card.
+
+    add -> probe -> covariance -> select / rank -> tune -> card -> push
+
+Slow libraries (torch, transformers, datasets, the Hub's client) are imported by the method that needs them,
+so that listing a zoo does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zookeeper import kernels, local
+from zookeeper.collection import Collection, distinct_names, is_folder, parse
+from zookeeper.errors import (
+    CheckpointError,
+    DataError,
+    EmptyZooError,
+    NotFoundError,
+    OfflineError,
+    StorageError,
+    UsageError,
+    ZooError,
+)
+from zookeeper.exchange import load_covariance, save_covariance, save_text
+from zookeeper.reader import Reader, Reporter, Silent, default_reading, feature_key, target_source
+from zookeeper.records import (
+    Checkpoint,
+    Covariance,
+    EvalCard,
+    Holding,
+    Labelled,
+    Member,
+    Outcome,
+    Pick,
+    ProbeChoice,
+    Push,
+    Ranking,
+    Reading,
+    Recipe,
+    Run,
+    Score,
+    Selection,
+    Target,
+    TargetSource,
+    Verification,
+    digest_of,
+)
+from zookeeper.scores import SCORES
+from zookeeper.selection import Start, copies, greedy_mmi
+from zookeeper.settings import Settings
+from zookeeper.statistics import statistics
+from zookeeper.store import Store
+
+if TYPE_CHECKING:
+    from zookeeper.hub import Hub
+    from zookeeper.tuning.loop import Tuned
+    from zookeeper.tuning.problem import Problem
+
+__all__ = ["Start", "Zoo", "load_covariance", "save_covariance", "save_text", "target_source"]
+
+R = TypeVar("R")
+
+_LIBRARIES = ("hf-zoo", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "seqeval")
+
+
+class Zoo:
+    """A local zoo of pinned checkpoints and what was measured of them.
+
+    Args:
+        home: folder of the zoo; by default ``ZOO_HOME``, or the user's data folder.
+        settings: instead of those from the environment.
+        hub: instead of the one that the settings name.
+        reporter: told what is going on.
+
+    Example:
+        >>> zoo = Zoo("my-zoo")                                     # doctest: +SKIP
+        >>> zoo.add(["roberta-base", "bert-base-cased"])            # doctest: +SKIP
+        >>> zoo.rank("conll2000").scores[0].name                    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        *,
+        settings: Settings | None = None,
+        hub: Hub | None = None,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self.settings = settings or Settings.from_environment(home=Path(home) if home is not None else None)
+        self.reporter = reporter or Silent()
+        self.store = Store(self.settings.home, self.settings.cache, note=self.reporter.note)
+        self._given_hub = hub
+        self._collection = Collection(self.store)
+        self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
+
+    @cached_property
+    def hub(self) -> Hub:
+        """The Hub, as the settings name it."""
+        from zookeeper.hub import Hub
+
+        settings = self.settings
+        return self._given_hub or Hub(settings.endpoint, settings.hub_cache, offline=settings.offline)
+
+    # Collect
+
+    def add(self, names: Iterable[str]) -> tuple[Outcome, ...]:
+        """Pin checkpoints to the commits their names mean now. Downloads no weights.
+
+        Args:
+            names: ``repo``, ``org/repo``, ``org/repo@revision`` or ``./folder``. What is in the zoo stays as
+                it was pinned; another revision of it is another entry.
+
+        Raises:
+            StorageError: the zoo cannot be written to. Whatever else goes wrong with a name is its outcome.
+        """
+        names = list(names)
+        with self.reporter.track("adding", len(names), "checkpoints") as advance:
+            outcomes = []
+            for name in names:
+                outcomes.append(_attempt(name, partial(self._add, name)))
+                advance(1)
+        return tuple(outcomes)
+
+    def _add(self, name: str) -> Outcome:
+        repo_id, revision = parse(name)
+        if is_folder(repo_id):
+            found = local.describe(Path(repo_id).expanduser())
+        else:
+            try:
+                found = self.hub.checkpoint(repo_id, revision)
+            except OfflineError:
+                if not self._collection.fitting(name):
+                    raise
+                found = self._collection.find(name)
+        known = [c for c in self.store.checkpoints() if c.revision.repo_id == found.revision.repo_id]
+        same = next((c for c in known if c.revision.commit == found.revision.commit), None)
+        followed = next((c for c in known if c.revision.asked == found.revision.asked), None)
+        if same is not None:
+            self.store.add(replace(same, aliases=tuple(sorted({*same.aliases, *found.aliases}))))
+            return _done(name, "already there", same)
+        if followed is not None and not found.revision.local:
+            return _done(name, f"already there; {revision} is now {found.revision.commit[:8]}", followed)
+        self.store.add(replace(found, added_at=_now()))
+        if followed is not None:
+            self.store.remove(followed.revision)
+            return _done(name, "added in place of what the folder held before", found)
+        return _done(name, f"added, but {found.problem}" if found.problem else "added", found)
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """All checkpoints, by name, with what the zoo has of each."""
+        features, runs = self.store.feature_sets(), self.store.runs()
+        return tuple(
+            Holding(
+                checkpoint,
+                features=tuple(
+                    f
+                    for f in features
+                    if (f.key.repo_id, f.key.commit)
+                    == (checkpoint.revision.repo_id, checkpoint.revision.commit)
+                ),
+                runs=tuple(r.id for r in runs if checkpoint.revision in [m.revision for m in r.members]),
+            )
+            for checkpoint in self.store.checkpoints()
+        )
+
+    def show(self, name: str) -> Holding:
+        """One checkpoint with what the zoo has of it.
+
+        Raises:
+            NotFoundError: it is not in the zoo.
+            UsageError: the name fits several.
+        """
+        checkpoint = self._collection.find(name)
+        return next(h for h in self.holdings() if h.checkpoint.revision == checkpoint.revision)
+
+    def remove(
+        self, names: Iterable[str], *, features: bool = False, dry_run: bool = False
+    ) -> tuple[Outcome, ...]:
+        """Take checkpoints out of the zoo.
+
+        Args:
+            names: which.
+            features: whether to delete their features too; else they serve again when one is added again.
+            dry_run: whether to only say what would go.
+        """
+
+        def remove(name: str) -> Outcome:
+            holding = self.show(name)
+            doomed = holding.features if features else ()
+            if not dry_run:
+                for found in doomed:
+                    self.store.discard_features(found.key)
+                self.store.remove(holding.checkpoint.revision)
+            status = "would be removed" if dry_run else "removed"
+            return _done(name, status, holding.checkpoint, freed_bytes=sum(f.size for f in doomed))
+
+        return tuple(_attempt(name, partial(remove, name)) for name in names)
+
+    # Measure
+
+    def probe(
+        self,
+        names: Iterable[str] = (),
+        *,
+        probe: str = "wikitext2",
+        max_words: int = 10_000,
+        reading: Reading | None = None,
+    ) -> tuple[Outcome, ...]:
+        """Read the probe with checkpoints and keep their features. What is there is not computed again.
+
+        Args:
+            names: which; all by default.
+            probe: a named probe, or a text file with a sentence or paragraph a line.
+            max_words: rows of features.
+            reading: layer, pooling and window.
+
+        Raises:
+            EmptyZooError: there are no checkpoints.
+            DataError, NotFoundError, NetworkError: the probe cannot be had. What goes wrong with one
+                checkpoint is its outcome.
+        """
+        chosen = self._collection.chosen(names)
+        reading = reading or Reading()
+        corpus = self._reader.probe(probe, max_words)
+        self.store.save_note("probe", ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, reading))
+
+        def read(checkpoint: Checkpoint) -> Outcome:
+            found = self._reader.features(checkpoint, corpus, reading, probe)
+            return _done(
+                checkpoint.name,
+                "done" if found.computed else "already there",
+                checkpoint,
+                rows=found.features.n_rows,
+                dimension=found.features.dimension,
+                empty_rows=found.features.n_empty,
+                bytes=found.features.size,
+                key=found.features.key.digest,
+            )
+
+        return tuple(_attempt(c.name, partial(read, c)) for c in chosen)
+
+    def covariance(self, names: Iterable[str] = ()) -> Covariance:
+        """Task covariance of checkpoints on the probe that the zoo was last read with.
+
+        Args:
+            names: which; all by default.
+
+        Raises:
+            EmptyZooError: none of them was probed.
+        """
+        chosen = self._collection.chosen(names)
+        choice = self.store.load_note("probe", ProbeChoice)
+        if choice is None:
+            raise EmptyZooError("no checkpoint was probed yet.", fix="zoo probe")
+        keys: dict[Checkpoint, str] = {}
+        sets: list[NDArray[np.float64]] = []
+        left_out: list[Outcome] = []
+        for checkpoint in chosen:
+            key = feature_key(checkpoint, choice.corpus, choice.reading)
+            found = _attempt(checkpoint.name, partial(self._probed, checkpoint, key))
+            if isinstance(found, Outcome):
+                left_out.append(found)
+            else:
+                keys[checkpoint] = key.digest
+                sets.append(found)
+        if not sets:
+            raise EmptyZooError(
+                "no checkpoint has features to compare.", why=left_out[0].error, fix=left_out[0].fix
+            )
+        digest = digest_of(list(keys.values()))
+        matrix = self.store.covariance(digest)
+        if matrix is None:
+            with self.reporter.track("aligning", 1000, "‰") as advance:
+                matrix = kernels.covariance(sets, advance=advance)
+            self.store.save_covariance(digest, matrix)
+        return Covariance(
+            names=distinct_names(list(keys)),
+            matrix=matrix,
+            probe=f"{choice.name}, {choice.n_rows:,} words",
+            revisions=tuple(checkpoint.revision for checkpoint in keys),
+            left_out=tuple(left_out),
+        )
+
+    def _probed(self, checkpoint: Checkpoint, key: Any) -> NDArray[np.float64]:
+        try:
+            return kernels.centred(self.store.features(key))
+        except NotFoundError as error:
+            raise CheckpointError("it was not probed.", fix=f"zoo probe {checkpoint.name}") from error
+
+    def select(
+        self, k: int, *, start: Start = "mi", names: Iterable[str] = (), covariance: Covariance | None = None
+    ) -> Selection:
+        """Choose the checkpoints that say most about the rest, by greedy maximum mutual information.
+
+        Args:
+            k: how many.
+            start: ``"mi"``, or ``"hub"`` to begin with the largest row sum.
+            names: of which; all by default.
+            covariance: instead of the zoo's own.
+
+        Raises:
+            UsageError: `k` is larger than the zoo.
+            DegenerateInputError: the covariance is singular.
+        """
+        kappa = covariance or self.covariance(names)
+        scale = np.sqrt(np.diag(kappa.matrix))
+        correlation = kappa.matrix / np.outer(scale, scale)
+        groups = copies(correlation)
+        leaders = [group[0] for group in groups]
+        if not 1 <= k <= len(leaders):
+            n_copies = len(kappa.names) - len(leaders)
+            raise UsageError(
+                f"cannot pick {k} of {len(kappa.names)} checkpoints.",
+                why=f"{n_copies} of them are copies of others" if n_copies else None,
+                fix=f"-k between 1 and {len(leaders)}",
+            )
+        chosen, gains = greedy_mmi(kappa.matrix[np.ix_(leaders, leaders)], k, start=start)
+        picks = [leaders[i] for i in chosen]
+        nearest = np.argmax(correlation[:, picks], axis=1)
+        selection = Selection(
+            picks=tuple(
+                Pick(
+                    name=kappa.names[pick],
+                    gain=gain,
+                    total=float(sum(gains[: t + 1])),
+                    stands_for=tuple(kappa.names[i] for i in np.flatnonzero(nearest == t) if i not in picks),
+                    revision=kappa.revisions[pick] if kappa.revisions else None,
+                )
+                for t, (pick, gain) in enumerate(zip(picks, gains, strict=True))
+            ),
+            start=start,
+            n_checkpoints=len(kappa.names),
+            probe=kappa.probe,
+            copies=tuple(tuple(kappa.names[i] for i in group) for group in groups if len(group) > 1),
+            left_out=kappa.left_out,
+        )
+        if covariance is None:
+            self.store.save_note("selection", selection)
+        return selection
+
+    def rank(
+        self,
+        target: TargetSource | str,
+        names: Iterable[str] = (),
+        *,
+        by: str = "logme",
+        reading: Reading | None = None,
+        split: str = "train",
+        max_examples: int | None = 2_000,
+    ) -> Ranking:
+        """Order checkpoints by how well their frozen features serve a labelled target.
+
+        Args:
+            target: a named target, a dataset of the Hub, a file, or a folder with a file for each split.
+            names: which checkpoints; all by default.
+            by: the score that orders them; every score that is defined for the target is computed.
+            reading: layer, pooling and window; the mean of all layers by default.
+            split: whose labels to use.
+            max_examples: at most so many sentences, drawn with a fixed seed; None for all.
+
+        Raises:
+            EmptyZooError: there are no checkpoints.
+            DataError, NotFoundError, NetworkError: the target cannot be had. What goes wrong with one
+                checkpoint is listed with it.
+        """
+        spec = SCORES[by]
+        chosen = self._collection.chosen(names)
+        summary, data = self._reader.target(target_source(target), (split,), max_examples)
+        if summary.regression and not spec.regression:
+            raise UsageError(f"{spec.title} is defined for classes only.", fix="--score logme")
+        reading = reading or default_reading(data[split], layer="mean")
+        scores: list[Score] = []
+        failures: list[Outcome] = []
+        for checkpoint in chosen:
+            found = _attempt(checkpoint.name, partial(self._score, checkpoint, data[split], reading, summary))
+            if isinstance(found, Outcome):
+                failures.append(found)
+            else:
+                scores.append(found)
+        ranking = Ranking(
+            target=summary,
+            split=split,
+            by=by,
+            reading=reading,
+            scores=tuple(sorted(scores, key=lambda score: -score.values[by])),
+            failures=tuple(failures),
+        )
+        self.store.save_note("ranking", ranking)
+        return ranking
+
+    def _score(self, checkpoint: Checkpoint, data: Labelled, reading: Reading, target: Target) -> Score:
+        features = self._reader.features(checkpoint, data.corpus, reading, target.name).array
+        moments = statistics(features, data.labels)
+        d = features.shape[1]
+        specs = [SCORES[name] for name in SCORES]
+        return Score(
+            name=checkpoint.name,
+            revision=checkpoint.revision,
+            values={s.name: s.function(moments) for s in specs if s.regression or not target.regression},
+            dimension=d,
+            notes=() if moments.n >= d else (f"{moments.n} examples are fewer than its {d} features",),
+        )
+
+    # Train and publish
+
+    def tune(
+        self,
+        target: TargetSource | str,
+        names: Iterable[str] = ("@selection",),
+        *,
+        recipe: Recipe | None = None,
+        seed: int = 0,
+        processes: int = 1,
+        test: bool = False,
+        max_examples: int | None = None,
+        command: str = "",
+    ) -> Run:
+        """Concatenate the frozen features of checkpoints and tune a linear head on them.
+
+        The same plan gives the same run: what was tuned before is returned as it was stored.
+
+        Args:
+            target: as in `rank`.
+            names: which checkpoints, in order; ``"@selection"`` and ``"@ranking"`` stand for the latest,
+                ``"@ranking:3"`` for its first three.
+            recipe: how.
+            seed: of the head's initial weights, the order of examples, and the validation sentences where
+                the target has no split for them.
+            processes: that train together on this machine; the result is the same.
+            test: whether to measure on the test split too. Do that once, at the end.
+            max_examples: at most so many sentences of each split; None for all.
+            command: what the user typed, for the record.
+
+        Raises:
+            ZooError: the target or a member cannot be had; features that were computed are kept.
+        """
+        splits = ("train", "validation", "test") if test else ("train", "validation")
+        members = self._collection.chosen(names)
+        summary, data = self._reader.target(target_source(target), splits, max_examples)
+        if test and "test" not in data:
+            raise DataError(f"{summary.name} has no test split.", fix="leave out --test")
+        recipe = recipe or Recipe(reading=default_reading(data["train"], layer="last"))
+        plan = [summary.fingerprint, [str(m.revision) for m in members], asdict(recipe), seed, test]
+        run_id = digest_of(plan)[:12]
+        for known in self.store.runs():
+            if known.id == run_id:
+                self.reporter.note(f"this was tuned before ({known.created_at}); showing run {run_id}")
+                return known
+        parts = {
+            split: [
+                self._reader.features(m, d.corpus, recipe.reading, f"{summary.name} {split}").array
+                for m in members
+            ]
+            for split, d in data.items()
+        }
+        from zookeeper.tuning.problem import Problem
+
+        problem = Problem.of(summary, data, parts, seed=seed)
+        started = time.monotonic()
+        tuned, device = self._train(problem, recipe, seed, processes)
+        predictions = {
+            split: tuned.predict(features, regression=summary.regression)
+            for split, features in problem.features.items()
+            if split != "train"
+        }
+        run = Run(
+            id=run_id,
+            target=summary,
+            members=tuple(
+                Member(m.name, m.revision, part.shape[1], m.parameters, m.license)
+                for m, part in zip(members, parts["train"], strict=True)
+            ),
+            recipe=recipe,
+            seed=seed,
+            processes=processes,
+            metric=problem.metric,
+            history=tuned.history,
+            best_epoch=tuned.best_epoch,
+            results={split: problem.measure(split, made) for split, made in predictions.items()},
+            held_out=0 if "validation" in data else len(problem.lengths["validation"]),
+            command=command,
+            versions=_versions(),
+            device=_device_name(device),
+            seconds=round(time.monotonic() - started, 3),
+            created_at=_now(),
+        )
+        self.store.save_run(run, _run_arrays(tuned, problem, predictions))
+        return run
+
+    def _train(self, problem: Problem, recipe: Recipe, seed: int, processes: int) -> tuple[Tuned, str]:
+        from zookeeper.extract import resolve_device
+        from zookeeper.tuning.loop import train_head
+        from zookeeper.tuning.worker import train_in_processes
+
+        device = resolve_device(self.settings.device)
+        if processes > 1:
+            self.reporter.note(f"tuning in {processes} processes")
+            return train_in_processes(problem, recipe, seed=seed, device=device, processes=processes), device
+        with self.reporter.track("tuning", recipe.epochs + 1, "passes") as advance:
+            return train_head(problem, recipe, seed=seed, device=device, advance=lambda _: advance(1)), device
+
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, the latest first."""
+        return self.store.runs()
+
+    def run(self, run_id: str) -> Run:
+        """The run whose id begins so; ``"latest"`` for the latest.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: there are several.
+        """
+        runs = self.runs()
+        found = runs[:1] if run_id == "latest" else [run for run in runs if run.id.startswith(run_id)]
+        if not found:
+            raise NotFoundError(f'no run "{run_id}".', fix="zoo runs")
+        if len(found) > 1:
+            raise UsageError(f'"{run_id}" fits {len(found)} runs.', why=", ".join(run.id for run in found))
+        return found[0]
+
+    def card(self, run_id: str, *, title: str | None = None) -> str:
+        """The card of a run, as Markdown.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        from zookeeper.cards import render
+
+        run = self.run(run_id)
+        return render(EvalCard(run, title or f"{run.target.dataset.split('/')[-1]}-zoo{len(run.members)}"))
+
+    def push(
+        self,
+        run_id: str,
+        repo_id: str,
+        *,
+        create_pr: bool = False,
+        private: bool = True,
+        dry_run: bool = False,
+    ) -> Push:
+        """Write the card, the head and the record of a run to a model repository, in one commit.
+
+        Args:
+            run_id: which run.
+            repo_id: ``owner/name``; made if it is one's own and does not exist.
+            create_pr: whether to open a pull request instead of writing to main.
+            private: whether a repository that is made is private.
+            dry_run: whether to only say what would change.
+
+        Raises:
+            NotFoundError: there is no such run.
+            AccessError, NetworkError: the Hub refuses or cannot be reached.
+        """
+        from zookeeper.cards import head_file, run_file
+
+        run = self.run(run_id)
+        arrays = self.store.run_arrays(run.id)
+        files = {
+            "README.md": self.card(run.id, title=repo_id.split("/")[-1]).encode(),
+            "head.safetensors": head_file(run, arrays["weight"], arrays["bias"]),
+            "run.json": run_file(run),
+        }
+        message = f"{run.metric} on {run.target.name}, measured by zookeeper (run {run.id})"
+        return self.hub.push(
+            repo_id, files, message=message, create_pr=create_pr, private=private, dry_run=dry_run
+        )
+
+    # Care
+
+    def verify(self) -> Verification:
+        """Read and hash all that is stored."""
+        with self.reporter.track("verifying", len(self.store.artefacts()), "artefacts") as advance:
+            return self.store.verify(advance)
+
+
+def _attempt(name: str, action: Callable[[], R]) -> R | Outcome:
+    """What `action` gives, or what went wrong with this one checkpoint; the others go on.
+
+    Raises:
+        StorageError: when the disk refuses, going on would lose more.
+    """
+    try:
+        return action()
+    except StorageError:
+        raise
+    except ZooError as error:
+        return Outcome(
+            name,
+            "failed",
+            error=error.message,
+            why=error.why,
+            fix=error.fix,
+            exit_code=error.exit_code,
+        )
+
+
+def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
+    return Outcome(name, status, checkpoint.revision, details=details)
+
+
+def _run_arrays(
+    tuned: Tuned, problem: Problem, predictions: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """The head, and the predictions with all it takes to measure them again."""
+    arrays: dict[str, NDArray[Any]] = {"weight": tuned.weight, "bias": tuned.bias}
+    for split, made in predictions.items():
+        arrays[f"predictions.{split}"] = made
+        arrays[f"labels.{split}"] = problem.labels[split]
+        arrays[f"lengths.{split}"] = problem.lengths[split]
+    return arrays
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return f"{device} ({platform.machine()})"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
