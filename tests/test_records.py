@@ -180,7 +180,7 @@ def test_a_layer_that_is_none_is_refused(layer: str) -> None:
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
-        (np.eye(2), "a covariance of 3 names must be 3 x 3"),
+        (np.eye(2), "a covariance of 3 names must be 3 x 3, this one is 2 x 2"),
         (np.ones((3, 2)), "this one is 3 x 2"),
         (np.ones(3), "this one is 3"),
         (np.array([[1, 0, 0], [0, 1, np.nan], [0, np.nan, 1]]), "of b and c is not a number"),

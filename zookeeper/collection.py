@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class Collection:
         everything = self._store.checkpoints()
         found = [c for c in everything if repo_id == c.revision.repo_id or repo_id in c.aliases]
         found = found or [c for c in everything if repo_id in (c.name, c.name.split("/")[-1])]
-        if "@" in name:
+        if name.endswith(f"@{revision}"):
             found = [
                 c for c in found if c.revision.asked == revision or c.revision.commit.startswith(revision)
             ]
@@ -79,7 +80,7 @@ class Collection:
 
     def _group(self, name: str) -> list[Checkpoint]:
         kind, _, count = name[1:].partition(":")
-        if kind not in _HOW or (count and not count.isdigit()):
+        if kind not in _HOW or not re.fullmatch("([1-9][0-9]*)?", count):
             raise UsageError(
                 f'no group "{name}".', fix="@selection, @ranking, or @ranking:3 for its first three"
             )
@@ -105,6 +106,10 @@ def parse(name: str) -> tuple[str, str]:
         UsageError: it names nothing.
     """
     text = name.removeprefix("hf://")
+    if is_folder(text):
+        # A folder's name may hold an @; the commit of one is the digest of its content.
+        pinned = re.fullmatch("(.+)@([0-9a-f]{4,40})", text)
+        return (pinned[1], pinned[2]) if pinned else (text, "main")
     repo_id, _, revision = text.partition("@")
     if not repo_id:
         raise UsageError(

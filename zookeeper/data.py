@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,10 @@ _TEXTS = ("tokens", "words", "form", "text", "sentence", "question", "content", 
 _LABELS = ("label", "labels", "tag", "tags", "ner_tags", "chunk_tags", "pos_tags", "upos", "class", "score")
 
 datasets.disable_progress_bars()
+# What goes wrong is in the errors, and not a second time on standard error.
+datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+# Long documents are cells like any other.
+csv.field_size_limit(2**31 - 1)
 # Counting downloads means asking a server that has nothing to do with the data.
 datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
 
@@ -196,15 +201,21 @@ def _split_files(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix not in _COLUMN_FILES | _TABLES.keys():
             continue
-        for split, words in _SPLITS.items():
-            if any(word in path.stem.lower() for word in words):
-                if split in found:
-                    raise DataError(
-                        f"{folder} has two files for {split}: {found[split].name} and {path.name}."
-                    )
-                found[split] = path
-                break
+        split = _split_of(path.stem.lower())
+        if split in found:
+            raise DataError(f"{folder} has two files for {split}: {found[split].name} and {path.name}.")
+        if split is not None:
+            found[split] = path
     return found
+
+
+def _split_of(stem: str) -> str | None:
+    """The split that a file's name speaks of: as a word, or else within one."""
+    for parts in (re.findall("[a-z]+", stem), stem):
+        for split, words in _SPLITS.items():
+            if any(word in parts for word in words):
+                return split
+    return None
 
 
 def _table(path: Path, columns: Sequence[str]) -> datasets.Dataset:
@@ -216,12 +227,42 @@ def _table(path: Path, columns: Sequence[str]) -> datasets.Dataset:
         raise DataError(f"zoo cannot read {path}.", why=f"it reads {kinds}")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty.")
-    options: dict[str, Any] = {}
-    if path.suffix in (".csv", ".tsv") and columns:
-        options = {"names": list(columns), "header": None}
+    if path.suffix not in (".csv", ".tsv"):
+        return _load(_TABLES[path.suffix], [path])
+    dialect: dict[str, Any] = {"delimiter": ","}
     if path.suffix == ".tsv":
-        options |= {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    return _load(_TABLES[path.suffix], [path], **options)
+        dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    width = _width(path, dialect, header=not columns)
+    if columns and len(columns) != width:
+        raise _misnamed(path, width, columns)
+    named = {"names": list(columns), "header": None} if columns else {}
+    # Words such as None and NA are words; only an empty cell is empty.
+    table = _load("csv", [path], **dialect, **named, keep_default_na=False, na_values=[""])
+    return _with_integers(table)
+
+
+def _width(path: Path, dialect: Mapping[str, Any], *, header: bool) -> int:
+    """Number of columns, the same in every line: where it is not, pandas would pad or shift them silently."""
+    width, n_rows = 0, 0
+    rows = csv.reader(io.StringIO(_text(path)), **dialect)
+    for row in rows:
+        if not "".join(row).strip():
+            continue
+        width, n_rows = width or len(row), n_rows + 1
+        if len(row) != width:
+            raise _ragged(path, rows.line_num, len(row), width)
+    if n_rows <= header:
+        raise DataError(f"{path} is empty.")
+    return width
+
+
+def _with_integers(table: datasets.Dataset) -> datasets.Dataset:
+    """The table with integers where pandas made floats of them because a cell is empty."""
+    for name, feature in table.features.items():
+        given = [value for value in table[name] if value is not None]
+        if feature == Value("float64") and len(given) < len(table) and all(v.is_integer() for v in given):
+            table = table.cast_column(name, Value("int64"))
+    return table
 
 
 def _load(builder: str, paths: Sequence[Path], **options: Any) -> datasets.Dataset:
@@ -290,21 +331,19 @@ def _read_columns(path: Path, names: Sequence[str]) -> datasets.Dataset:
     sentences: list[list[list[str]]] = []
     width = 0
     for number, line in enumerate([*_text(path).split("\n"), ""], start=1):
-        if not line.strip():
-            if rows and rows[0][0] != "-DOCSTART-":
+        if not line.strip() or line.startswith("-DOCSTART-"):
+            if rows:
                 sentences.append(rows)
             rows = []
             continue
         if conllu and line.startswith("#"):
             continue
-        cells = line.strip("\r").split("\t") if "\t" in line else line.split()
+        cells = line.split("\t") if "\t" in line else line.split()
         if conllu and not cells[0].isdigit():
             continue  # a range of a multi-word token, or an empty node
         width = width or len(cells)
         if len(cells) != width:
-            raise DataError(
-                f"{path}, line {number} has {len(cells)} columns.", why=f"the lines before have {width}"
-            )
+            raise _ragged(path, number, len(cells), width)
         rows.append(cells)
     if not sentences:
         raise DataError(f"{path} is empty.")
@@ -313,10 +352,18 @@ def _read_columns(path: Path, names: Sequence[str]) -> datasets.Dataset:
     if not names:
         names = _CONLLU if conllu else ("tokens", *(f"column{i}" for i in range(2, width)), "label")
     if len(names) != width:
-        raise UsageError(f"{path} has {width} columns, --columns names {len(names)}.")
+        raise _misnamed(path, width, names)
     return datasets.Dataset.from_dict(
         {name: [[row[i] for row in rows] for rows in sentences] for i, name in enumerate(names)}
     )
+
+
+def _ragged(path: Path, line: int, found: int, width: int) -> DataError:
+    return DataError(f"{path}, line {line} has {found} columns.", why=f"the lines before have {width}")
+
+
+def _misnamed(path: Path, width: int, names: Sequence[str]) -> UsageError:
+    return UsageError(f"{path} has {width} columns, --columns names {len(names)}.")
 
 
 # Columns to labels
@@ -333,17 +380,14 @@ def _target(
     first = next(iter(tables.values()))
     text = _column(source, first, source.text_column, _TEXTS, "text")
     label = _column(source, first, source.label_column, _LABELS, "label", not_this=text)
-    task = source.task or _infer_task(source, first, text, label)
+    task = _task(source, first, text, label)
+    _check_alike(source, tables, text, label, task)
     drawn = {split: _draw(table, max_examples) for split, table in tables.items()}
-    texts = {split: _sentences(source, table[text], task, text) for split, table in drawn.items()}
-    values, classes = _labels(source, {s: table[label] for s, table in drawn.items()}, first, label, task)
+    texts = {split: _sentences(table[text], task) for split, table in drawn.items()}
+    flat = {split: _flat(source, split, texts[split], drawn[split][label], task) for split in drawn}
+    values, classes = _labels(source, flat, first, label, task)
     unit: Unit = "word" if task.startswith("token") else "sentence"
-    data: dict[str, Labelled] = {}
-    for split, sentences in texts.items():
-        corpus = Corpus(sentences, unit)
-        if corpus.n_rows != len(values[split]):
-            raise DataError(f"{source.dataset} has {corpus.n_rows} words but {len(values[split])} labels.")
-        data[split] = Labelled(corpus, values[split])
+    data = {split: Labelled(Corpus(texts[split], unit), values[split]) for split in drawn}
     _check_varied(source, next(iter(data.values())).labels, classes)
     summary = Target(
         name=source.name,
@@ -355,7 +399,7 @@ def _target(
         label_column=label,
         classes=classes,
         examples={split: len(d.corpus.sentences) for split, d in data.items()},
-        rows={split: int((d.labels != IGNORED).sum()) for split, d in data.items()},
+        rows={split: len(_counted(d.labels)) for split, d in data.items()},
         fingerprint=digest_of([[s, d.corpus.digest, d.labels.tolist()] for s, d in data.items()] + [classes]),
         local=local,
     )
@@ -385,7 +429,12 @@ def _column(
     )
 
 
-def _infer_task(source: TargetSource, table: datasets.Dataset, text: str, label: str) -> Task:
+def _task(source: TargetSource, table: datasets.Dataset, text: str, label: str) -> Task:
+    """What is predicted of what: as asked, or by the types of the columns.
+
+    Raises:
+        DataError: the columns do not go with each other, or not with the task.
+    """
     kind, labels = table.features[text], table.features[label]
     listed = isinstance(labels, List)
     if isinstance(kind, List) != listed:
@@ -393,11 +442,37 @@ def _infer_task(source: TargetSource, table: datasets.Dataset, text: str, label:
             f"the columns {text} and {label} of {source.name} do not go together.",
             why="one holds lists (a label for each word), the other does not",
         )
+    if source.task:
+        if source.task.startswith("token") != listed:
+            raise DataError(
+                f"{source.name} is no {source.task}.",
+                why=f"{label} holds a label for each {'word' if listed else 'text'}",
+            )
+        return source.task
     inner = labels.feature if listed else labels
     real = isinstance(inner, Value) and inner.dtype.startswith(("float", "double"))
     if listed:
         return "token-regression" if real else "token-classification"
     return "text-regression" if real else "text-classification"
+
+
+def _check_alike(
+    source: TargetSource, tables: Mapping[str, datasets.Dataset], text: str, label: str, task: Task
+) -> None:
+    """Refuse splits that lack a column, or whose classes are of another kind than those of the others."""
+    for split, table in tables.items():
+        for name in {text, label}.difference(table.column_names):
+            raise DataError(
+                f"{source.name}: the {split} split has no column {name}.",
+                why=f"it has: {', '.join(table.column_names)}",
+            )
+    kinds = {split: str(table.features[label]) for split, table in tables.items()}
+    given = {kind for kind in kinds.values() if "null" not in kind}  # a split without any label
+    if task.endswith("classification") and len(given) > 1:
+        raise DataError(
+            f"the splits of {source.name} do not agree on what {label} holds.",
+            why=", ".join(f"{split}: {kind}" for split, kind in kinds.items()),
+        )
 
 
 def _draw(table: datasets.Dataset, max_examples: int | None) -> datasets.Dataset:
@@ -408,37 +483,40 @@ def _draw(table: datasets.Dataset, max_examples: int | None) -> datasets.Dataset
     return table.select(np.sort(chosen), keep_in_memory=True)
 
 
-def _sentences(
-    source: TargetSource, column: Iterable[Any], task: Task, name: str
-) -> tuple[tuple[str, ...], ...]:
-    sentences = []
-    for number, value in enumerate(column):
-        words = value if task.startswith("token") else str(value or "").split()
-        if not isinstance(words, list):
-            raise DataError(f"{source.name}, example {number}: {name} holds no list of words.")
-        sentences.append(tuple(str(word) for word in words))
-    return tuple(sentences)
+def _sentences(column: Iterable[Any], task: Task) -> tuple[tuple[str, ...], ...]:
+    if task.startswith("token"):
+        return tuple(tuple(map(str, words or ())) for words in column)
+    return tuple(() if text is None else tuple(str(text).split()) for text in column)
+
+
+def _flat(
+    source: TargetSource, split: str, sentences: Sequence[Sequence[str]], column: Iterable[Any], task: Task
+) -> list[Any]:
+    """The labels of a split, one for each row of features."""
+    if not task.startswith("token"):
+        return list(column)
+    flat: list[Any] = []
+    for words, given in zip(sentences, column, strict=True):
+        labels = given or ()
+        if len(words) != len(labels):
+            raise DataError(
+                f"{source.name}: a sentence of {split} has {len(words)} words but {len(labels)} labels.",
+                why=f'it begins "{" ".join(words[:6])}"',
+            )
+        flat += labels
+    return flat
 
 
 def _labels(
     source: TargetSource,
-    columns: Mapping[str, Iterable[Any]],
+    flat: Mapping[str, Sequence[Any]],
     table: datasets.Dataset,
     name: str,
     task: Task,
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Labels of each split as an array, and the names of the classes."""
-    flat = {
-        split: [label for row in column for label in row] if task.startswith("token") else list(column)
-        for split, column in columns.items()
-    }
     if task.endswith("regression"):
-        try:
-            return {split: np.array(values, dtype=np.float64) for split, values in flat.items()}, ()
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{source.name}: {name} holds something that is no number.", why=str(error)
-            ) from error
+        return {split: _numbers(source, split, name, values) for split, values in flat.items()}, ()
     feature = table.features[name].feature if task.startswith("token") else table.features[name]
     if isinstance(feature, ClassLabel):
         classes = tuple(feature.names)
@@ -460,9 +538,28 @@ def _labels(
     }, tuple(map(str, ordered))
 
 
+def _numbers(source: TargetSource, split: str, name: str, values: Sequence[Any]) -> NDArray[np.float64]:
+    problem = f"{source.name}: {name} holds something that is no number."
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(problem, why=str(error)) from error
+    missing = int((~np.isfinite(numbers)).sum())
+    if missing:
+        raise DataError(
+            problem, why=f"{missing} of the {len(numbers)} values of {split} are missing or infinite"
+        )
+    return numbers
+
+
+def _counted(labels: NDArray[Any]) -> NDArray[Any]:
+    """The labels that count: of a regression all."""
+    return labels[labels != IGNORED] if np.issubdtype(labels.dtype, np.integer) else labels
+
+
 def _check_varied(source: TargetSource, labels: NDArray[Any], classes: Sequence[str]) -> None:
     """Refuse a target on which there is nothing to learn, before any checkpoint runs."""
-    counted = labels[labels != IGNORED]
+    counted = _counted(labels)
     if not len(counted):
         raise DataError(f"{source.name} has no labelled examples.")
     if len(np.unique(counted)) > 1:

@@ -1,29 +1,32 @@
 """A small zoo of real checkpoints, made on the spot from what every Python installation carries.
 
     standard library -> prose, code -> tokenizers -> checkpoints
-                              \\-> probe, target
+                     -> probe, target
 
-Nothing is downloaded. The prose is docstrings, comments and the language reference; the code is the library's
-logical lines; the target asks for the role of each name in such a line, with labels read from the syntax tree.
-Seven checkpoints of seven shapes are pretrained for a few seconds each, on one core or several. What makes seconds
-enough is the start: input embeddings begin as the truncated SVD of the log-PPMI counts of neighbouring tokens
-(Levy and Goldberg 2014), so training only has to learn what context adds. The eighth is the untrained twin of one
-of them: anything that ranks checkpoints should put it last.
+Nothing is downloaded. The prose is docstrings and comments; the code is the library's logical lines; the target asks
+for the role of each name in such a line, with labels read from the syntax tree. Seven checkpoints of five families
+learn for some ten seconds each, one core a checkpoint. Two choices make seconds enough. Input embeddings start as
+the truncated SVD of the log-PPMI counts of neighbouring tokens (Levy and Goldberg 2014), so that training has only to
+learn what context adds. And the encoders know relative positions by construction: with learned absolute ones (BERT,
+RoBERTa, ELECTRA) or behind a decoder (T5) nothing but the frequencies of tokens is learned in this time. The eighth
+checkpoint is the untrained twin of one of them: whatever ranks checkpoints should put it last.
 """
 
 from __future__ import annotations
 
 import ast
 import io
-import json
+import os
 import platform
 import random
 import re
 import shutil
 import sysconfig
+import threading
 import token
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,20 +36,23 @@ import numpy.typing as npt
 import torch
 import transformers as tf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import cross_entropy
 
 from zookeeper.errors import DataError
 
 FORMAT = 1
 """Raise it when anything below changes what is built."""
 
-BLOCK, BATCH = 64, 32
-"""Tokens a training sequence, and sequences a step."""
+SOURCE_BYTES = 4_000_000
+"""Source to read, in modules drawn at random; more would only take longer."""
 
 SPLITS = {"train": 2000, "validation": 400, "test": 400}
-"""Sentences of the target, by split; 5:1:1 of the modules."""
+"""Sentences of the target by split; its modules are dealt 5:1:1."""
 
 PROBE_WORDS = 10_500
+
+VOCABULARY, BLOCK, BATCH = 2500, 64, 32
+"""Tokens of a tokenizer, of a training sequence, and sequences of a step."""
 
 Ids = npt.NDArray[np.int64]
 Report = Callable[[str, int, int], None]
@@ -59,7 +65,7 @@ class DemoFiles:
     Attributes:
         checkpoints: Folders with config.json, model.safetensors, tokenizer.json and tokenizer_config.json.
         probe: A text file; a sentence a line, words separated by blanks, ten or more a line.
-        target: A folder with train.conll, validation.conll and test.conll: "token label" a line, a blank line
+        target: A folder with train.conll, validation.conll and test.conll: "word label" a line, a blank line
             after each sentence.
     """
 
@@ -70,20 +76,28 @@ class DemoFiles:
 
 @dataclass(frozen=True)
 class Family:
-    """A shape of network, the tokenizer it comes with, and what it is trained to do."""
+    """A shape of network, the tokenizer it comes with, and what it is trained to do.
 
-    model: type[Any]
-    config: type[Any]
+    Attributes:
+        model: Class with the head of the objective.
+        config: Its configuration class.
+        options: Arguments of the configuration; vocabulary and special tokens come from the tokenizer.
+        tokenizer: Kind of tokenizer.
+        objective: Guess masked tokens, tell replaced from original ones, or guess the next one.
+        head: The part of the model from last hidden states (..., d) to logits (..., Z).
+    """
+
+    model: Any
+    config: Any
     options: dict[str, Any]
     tokenizer: Literal["wordpiece", "bytes", "unigram", "bpe"]
-    objective: Literal["masked", "replaced", "causal", "denoise"]
-    rate: float = 4e-3
-    head: Callable[[Any], Callable[[torch.Tensor], torch.Tensor]] = field(default=lambda model: model.lm_head)
+    objective: Literal["masked", "replaced", "causal"]
+    head: Callable[[Any], Any] = field(default=lambda model: model.lm_head)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One checkpoint: a family, a text, and how long it learns; no steps is the untrained twin."""
+    """One checkpoint: a family, what it reads, and for how long; no steps make the untrained twin."""
 
     name: str
     family: str
@@ -91,32 +105,51 @@ class Recipe:
     steps: int
 
 
-def _encoder(size: int) -> dict[str, Any]:
+def _shape(size: int, **options: Any) -> dict[str, Any]:
     return {
         "hidden_size": size,
-        "embedding_size": size,
         "num_hidden_layers": 2,
         "num_attention_heads": size // 32,
         "intermediate_size": 4 * size,
-        "max_position_embeddings": 258,
-        "initializer_range": 0.1,
+        "max_position_embeddings": 256,
+        **options,
     }
 
 
 FAMILIES = {
-    "bert": Family(
-        tf.BertForMaskedLM, tf.BertConfig, _encoder(96), "wordpiece", "masked", head=lambda model: model.cls
-    ),
-    "roberta": Family(
-        tf.RobertaForMaskedLM, tf.RobertaConfig, _encoder(128) | {"type_vocab_size": 1}, "bytes", "masked"
-    ),
-    "electra": Family(
-        tf.ElectraForPreTraining,
-        tf.ElectraConfig,
-        _encoder(64),
+    "roformer": Family(
+        tf.RoFormerForMaskedLM,
+        tf.RoFormerConfig,
+        _shape(96, embedding_size=96, initializer_range=0.05),
         "wordpiece",
+        "masked",
+        head=lambda model: model.cls,
+    ),
+    "modernbert": Family(
+        tf.ModernBertForMaskedLM,
+        tf.ModernBertConfig,
+        _shape(128, intermediate_size=256, initializer_range=0.1, global_attn_every_n_layers=1),
+        "bytes",
+        "masked",
+        head=lambda model: torch.nn.Sequential(model.head, model.decoder),
+    ),
+    "deberta": Family(
+        tf.DebertaV2ForTokenClassification,
+        tf.DebertaV2Config,
+        _shape(
+            96,
+            initializer_range=0.1,
+            type_vocab_size=0,
+            relative_attention=True,
+            position_biased_input=False,
+            pos_att_type=["c2p", "p2c"],
+            position_buckets=32,
+            share_att_key=True,
+            id2label={0: "original", 1: "replaced"},
+        ),
+        "unigram",
         "replaced",
-        head=lambda model: model.discriminator_predictions,
+        head=lambda model: model.classifier,
     ),
     "gpt2": Family(
         tf.GPT2LMHeadModel,
@@ -128,38 +161,27 @@ FAMILIES = {
     "llama": Family(
         tf.LlamaForCausalLM,
         tf.LlamaConfig,
-        {
-            "hidden_size": 96,
-            "intermediate_size": 256,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 3,
-            "num_key_value_heads": 3,
-            "max_position_embeddings": 256,
-            "tie_word_embeddings": True,
-            "initializer_range": 0.1,
-        },
+        _shape(96, intermediate_size=256, initializer_range=0.1, tie_word_embeddings=True),
         "bpe",
         "causal",
-    ),
-    "t5": Family(
-        tf.T5ForConditionalGeneration,
-        tf.T5Config,
-        {"d_model": 64, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 2, "n_positions": 256},
-        "unigram",
-        "denoise",
     ),
 }
 
 RECIPES = (
-    Recipe("bert-prose", "bert", "prose", 150),
-    Recipe("bert-code", "bert", "code", 150),
-    Recipe("bert-random", "bert", "code", 0),
-    Recipe("roberta-code", "roberta", "code", 100),
-    Recipe("electra-prose", "electra", "prose", 200),
-    Recipe("gpt2-prose", "gpt2", "prose", 150),
-    Recipe("llama-code", "llama", "code", 150),
-    Recipe("t5-code", "t5", "code", 200),
+    Recipe("roformer-prose", "roformer", "prose", 160),
+    Recipe("roformer-code", "roformer", "code", 160),
+    Recipe("roformer-random", "roformer", "code", 0),
+    Recipe("modernbert-code", "modernbert", "code", 120),
+    Recipe("deberta-code", "deberta", "code", 120),
+    Recipe("gpt2-prose", "gpt2", "prose", 120),
+    Recipe("gpt2-code", "gpt2", "code", 120),
+    Recipe("llama-code", "llama", "code", 120),
 )
+
+SPECIALS = {
+    "encoder": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
+    "decoder": {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"},
+}
 
 
 def build(folder: Path, *, seed: int = 0, report: Report = lambda stage, done, total: None) -> DemoFiles:
@@ -167,13 +189,14 @@ def build(folder: Path, *, seed: int = 0, report: Report = lambda stage, done, t
 
     Everything goes into a sub-folder of `folder` named by what decides its content: the format, the Python
     version (whose library is the text) and the seed. Each part is written beside its place and renamed when whole,
-    so an interrupted build continues where it was; a finished one costs nothing. One build at a time per folder.
-    The bytes repeat for one machine, one number of threads and one set of library versions.
+    so an interrupted build continues where it was and a finished one costs nothing. One build at a time per folder.
+    A checkpoint learns on one core whatever the number of cores, so the bytes repeat for the same machine and
+    library versions.
 
     Args:
         folder: Where to build; made if missing.
-        seed: Decides the choice of modules and sentences and the first weights.
-        report: Called with a stage in words, the steps done in it, and their total.
+        seed: Decides the choice of modules and sentences, and the first weights.
+        report: Called from the calling thread with a stage in words, the steps done in it, and their total.
 
     Returns:
         The paths of what was made.
@@ -185,21 +208,29 @@ def build(folder: Path, *, seed: int = 0, report: Report = lambda stage, done, t
     root.mkdir(parents=True, exist_ok=True)
     text = root / "text"
     if not text.exists():
-        _write(text, lambda part: _write_text(part, seed, report))
-    for recipe in RECIPES:
-        path = root / recipe.name
-        if not path.exists():
-            _write(path, lambda part, recipe=recipe: _write_checkpoint(part, recipe, text, seed, report))
+        with _Part(text) as part:
+            _write_text(part, seed, report)
+    missing = [recipe for recipe in RECIPES if not (root / recipe.name).exists()]
+    if missing:
+        _train_all(root, missing, text, seed, report)
     return DemoFiles(tuple(root / recipe.name for recipe in RECIPES), text / "probe.txt", text / "target")
 
 
-def _write(path: Path, make: Callable[[Path], None]) -> None:
-    """Let `make` fill a folder beside `path`, and rename it to `path` when whole."""
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    make(part)
-    part.rename(path)
+class _Part:
+    """A folder beside `path`, renamed to `path` when its block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.part")
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.part.mkdir()
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.part.rename(self.path)
 
 
 # Text
@@ -225,8 +256,6 @@ OPTIONAL = {
     "encodings",
 }
 WORD = re.compile(r"\w+(?:[-'._/]\w+)*|[^\w\s]+")
-DOTTED = (ast.Name, ast.Attribute)
-STRINGS = ("FSTRING", "TSTRING")
 
 
 def _write_text(folder: Path, seed: int, report: Report) -> None:
@@ -238,12 +267,12 @@ def _write_text(folder: Path, seed: int, report: Report) -> None:
     shuffle = random.Random(seed)
     paths = _sources()
     shuffle.shuffle(paths)
+    sizes = np.cumsum([path.stat().st_size for path in paths])
+    paths = paths[: int(np.searchsorted(sizes, SOURCE_BYTES)) + 1]
     parsed: list[Module] = []
     for index, path in enumerate(paths):
         report("reading the standard library", index, len(paths))
-        module = _read(path)
-        if module:
-            parsed.append(module)
+        parsed += _read(path)
     report("reading the standard library", len(paths), len(paths))
     prose = [line for module in parsed for line in module.prose]
     code = [line for module in parsed for line in module.code]
@@ -289,14 +318,15 @@ def _sources() -> list[Path]:
     return paths
 
 
-def _read(path: Path) -> Module | None:
+def _read(path: Path) -> list[Module]:
+    """Read one source file; none where it is not valid Python of this version."""
     try:
         with tokenize.open(path) as file:
             source = file.read()
         tree = ast.parse(source)
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (OSError, SyntaxError, ValueError, tokenize.TokenError):
-        return None
+        return []
     prose = [sentence for text in _english(tree, tokens) for sentence in _sentences(text)]
     code, labelled = [], []
     spans = _spans(tree)
@@ -305,9 +335,9 @@ def _read(path: Path) -> Module | None:
         if len(words) > 1:
             code.append(" ".join(words))
         labels = _labels(line, spans)
-        if 6 <= len(words) <= 60 and any(label != "O" for label in labels):
+        if 8 <= len(words) <= 60 and any(label != "O" for label in labels):
             labelled.append(list(zip(words, labels, strict=True)))
-    return Module(prose, code, labelled)
+    return [Module(prose, code, labelled)]
 
 
 def _english(tree: ast.Module, tokens: Sequence[tokenize.TokenInfo]) -> Iterator[str]:
@@ -407,11 +437,10 @@ def _spans(tree: ast.Module) -> dict[tuple[int, int], tuple[int, str]]:
             case ast.keyword(arg=str(word)):
                 mark_word(node.lineno, node.col_offset, word, "KEYWORD")
             case ast.Import(names=names) | ast.ImportFrom(names=names):
-                role = "MODULE" if isinstance(node, ast.Import) else "IMPORT"
                 for name in names:
-                    mark_word(name.lineno, name.col_offset, name.name, role)
+                    mark_word(name.lineno, name.col_offset, name.name, "IMPORT")
                 if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    mark_word(node.lineno, node.col_offset + len("from "), node.module, "MODULE")
+                    mark_word(node.lineno, node.col_offset + len("from "), node.module, "IMPORT")
             case ast.Call(func=function):
                 mark(function, "CALL")
             case ast.Name(ctx=ast.Store()) | ast.Attribute(ctx=ast.Store()):
@@ -443,188 +472,199 @@ def _labels(
 
 # Checkpoints
 
+_SEEDING = threading.Lock()
+"""Held while first weights are drawn: transformers draws them from the one global generator."""
 
-def _write_checkpoint(folder: Path, recipe: Recipe, text: Path, seed: int, report: Report) -> None:
-    stage = f"training {recipe.name}"
-    report(stage, 0, recipe.steps)
+
+class _Stopped(Exception):  # noqa: N818 - a way out of a thread, no error
+    """The build was interrupted."""
+
+
+def _train_all(root: Path, recipes: Sequence[Recipe], text: Path, seed: int, report: Report) -> None:
+    """Train checkpoints side by side, one thread each.
+
+    Networks this small leave a second core mostly waiting, and badly so where other work wants it, too.
+    """
+    stage = "training checkpoints"
+    steps = {recipe.name: 0 for recipe in recipes}
+    total = sum(recipe.steps for recipe in recipes)
+    stop = threading.Event()
+
+    def work(recipe: Recipe) -> None:
+        def advance(done: int) -> None:
+            steps[recipe.name] = done
+            if stop.is_set():
+                raise _Stopped
+
+        advance(0)
+        with _Part(root / recipe.name) as part:
+            _write_checkpoint(part, recipe, text, seed, advance)
+
+    bars = tf.utils.logging.is_progress_bar_enabled()
+    threads = torch.get_num_threads()
+    tf.utils.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    # The number of threads is kept per thread, hence the initializer.
+    pool = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        futures = {pool.submit(work, recipe) for recipe in recipes}
+        pending = futures
+        while pending:
+            _, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+            report(stage, sum(steps.values()), total)
+            for future in futures - pending:
+                future.result()
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+        if bars:
+            tf.utils.logging.enable_progress_bar()
+
+
+def _write_checkpoint(
+    folder: Path, recipe: Recipe, text: Path, seed: int, advance: Callable[[int], None]
+) -> None:
     family = FAMILIES[recipe.family]
     lines = (text / f"{recipe.text}.txt").read_text(encoding="utf-8").splitlines()
-    tokenizer = _tokenizer(family, lines)
-    with torch.random.fork_rng(devices=[]):
+    tokenizer = _tokenizer(family, lines[:10_000])
+    stream = _stream(tokenizer, lines) if recipe.steps else np.empty(0, dtype=np.int64)
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _model(family, tokenizer)
         if recipe.steps:
-            rng = np.random.default_rng([seed, *recipe.name.encode()])
-            stream = _stream(tokenizer, lines)
-            _start(model, stream)
-            _train(
-                model,
-                family,
-                tokenizer,
-                stream,
-                recipe.steps,
-                rng,
-                lambda done: report(stage, done, recipe.steps),
-            )
+            _start_embeddings(model, stream)
+    if recipe.steps:
+        rng = np.random.default_rng([seed, *recipe.name.encode()])
+        _train(model, family, tokenizer, stream, steps=recipe.steps, rng=rng, advance=advance)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
 
 
-def _tokenizer(family: Family, lines: Sequence[str], size: int = 2500) -> Any:
-    """Train the family's kind of tokenizer on the first lines of a text."""
-    lines = lines[:15000]
-    encoder = causal = family.objective == "causal"
-    encoder = family.objective in ("masked", "replaced")
-    names = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "</s>"}
-    if family.tokenizer == "wordpiece":
-        names = dict(
-            pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
-        )
-    elif family.tokenizer == "bytes" and causal:
-        names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    elif family.tokenizer == "bytes":
-        names = dict(
-            cls_token="<s>", pad_token="<pad>", sep_token="</s>", unk_token="<unk>", mask_token="<mask>",
-            bos_token="<s>", eos_token="</s>",
-        )  # fmt: skip
-    elif family.tokenizer == "bpe":
-        names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    specials = list(dict.fromkeys(names.values()))
-    if family.objective == "denoise":
-        specials += [f"<extra_id_{index}>" for index in range(16)]
+def _tokenizer(family: Family, lines: Sequence[str]) -> Any:
+    """Train the family's kind of tokenizer."""
+    names = SPECIALS["decoder" if family.objective == "causal" else "encoder"]
+    common: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "special_tokens": list(names.values()),
+        "show_progress": False,
+    }
     raw: Any
     trainer: Any
-    common: dict[str, Any] = {"vocab_size": size, "special_tokens": specials, "show_progress": False}
-    if family.tokenizer == "wordpiece":
-        raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        raw.normalizer = normalizers.BertNormalizer(lowercase=True)
-        raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        raw.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(**common)
-    elif family.tokenizer == "bytes":
-        raw = Tokenizer(models.BPE())
-        raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        raw.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **common)
-    elif family.tokenizer == "unigram":
-        raw = Tokenizer(models.Unigram())
-        raw.pre_tokenizer = pre_tokenizers.Metaspace()
-        raw.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(unk_token="<unk>", **common)
-    else:
-        raw = Tokenizer(models.BPE(unk_token="<unk>"))
-        raw.pre_tokenizer = pre_tokenizers.Metaspace()
-        raw.decoder = decoders.Metaspace()
-        trainer = trainers.BpeTrainer(**common)
+    match family.tokenizer:
+        case "wordpiece":
+            raw = Tokenizer(models.WordPiece(unk_token=names["unk"]))
+            raw.normalizer = normalizers.BertNormalizer(lowercase=True)
+            raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+            raw.decoder = decoders.WordPiece()
+            trainer = trainers.WordPieceTrainer(**common)
+        case "bytes":
+            raw = Tokenizer(models.BPE())
+            raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+            raw.decoder = decoders.ByteLevel()
+            trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **common)
+        case "unigram":
+            raw = Tokenizer(models.Unigram())
+            raw.pre_tokenizer = pre_tokenizers.Metaspace()
+            raw.decoder = decoders.Metaspace()
+            trainer = trainers.UnigramTrainer(unk_token=names["unk"], **common)
+        case "bpe":
+            raw = Tokenizer(models.BPE(unk_token=names["unk"]))
+            raw.pre_tokenizer = pre_tokenizers.Metaspace()
+            raw.decoder = decoders.Metaspace()
+            trainer = trainers.BpeTrainer(**common)
     raw.train_from_iterator(lines, trainer, length=len(lines))
-    first = [names.get("cls_token") or names["bos_token"]] if encoder or family.tokenizer == "bpe" else []
-    last = [names.get("sep_token") or names["eos_token"]] if not causal else []
-    if first or last:
-        raw.post_processor = processors.TemplateProcessing(
-            single=" ".join([*first, "$A", *last]),
-            special_tokens=[(name, raw.token_to_id(name)) for name in {*first, *last}],
-        )
-    return tf.PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=256, **names)
+    frame = f"{names['bos']} $A" if "bos" in names else f"{names['cls']} $A {names['sep']}"
+    raw.post_processor = processors.TemplateProcessing(
+        single=frame, special_tokens=[(name, raw.token_to_id(name)) for name in frame.split() if name != "$A"]
+    )
+    return tf.PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        model_max_length=256,
+        **{f"{role}_token": name for role, name in names.items()},
+    )
 
 
 def _model(family: Family, tokenizer: Any) -> Any:
-    ids = {
-        f"{role}_token_id": getattr(tokenizer, f"{role}_token_id")
-        for role in ("pad", "bos", "eos")
-        if getattr(tokenizer, f"{role}_token_id") is not None
-    }
-    if family.objective == "denoise":
-        ids["decoder_start_token_id"] = tokenizer.pad_token_id
-    config = family.config(vocab_size=len(tokenizer), **family.options, **ids)
-    # Dropout stays in the config for whoever tunes the checkpoint; seconds of training have no use for it.
-    return family.model(config).eval()
+    """Build the family's network for a tokenizer, with random weights and without dropout.
+
+    Dropout stays in the configuration for whoever tunes the checkpoint; seconds of training have no use for it.
+    """
+    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("pad", "bos", "eos", "cls", "sep")}
+    return family.model(family.config(vocab_size=len(tokenizer), **family.options, **ids)).eval()
 
 
 def _stream(tokenizer: Any, lines: Sequence[str]) -> Ids:
-    """Token ids of all lines, each line ended by the separator."""
-    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    """Token ids (n,) of all lines, each ended by the separator."""
+    end = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(lines, add_special_tokens=False)
-    return np.array([index for line in encoded for index in (*line.ids, end)], dtype=np.int64)
+    return np.fromiter((index for line in encoded for index in (*line.ids, end)), dtype=np.int64)
 
 
-def _start(model: Any, stream: Ids) -> None:
-    """Set the input embeddings to a truncated SVD of log-PPMI counts of the two tokens on either side."""
+def _start_embeddings(model: Any, stream: Ids) -> None:
+    """Set input embeddings to a truncated SVD of log-PPMI counts of the two tokens on either side.
+
+    Counts of the four places are kept apart, and contexts smoothed by the power 0.75. The embeddings keep the
+    scale they were drawn with.
+    """
     table = model.get_input_embeddings().weight
     size, width = table.shape
     parts = []
     for offset in (1, 2):
         counts = np.bincount(stream[:-offset] * size + stream[offset:], minlength=size * size)
-        joint = torch.from_numpy(counts.reshape(size, size)).float()
-        for pairs in (joint, joint.T):
-            expected = pairs.sum(1, keepdim=True) * pairs.sum(0, keepdim=True).pow(0.75)
-            expected *= pairs.sum() / pairs.sum(0).pow(0.75).sum() / pairs.sum()
-            parts.append(torch.log(pairs.div(expected.clamp_min(1e-9)).clamp_min(1)))
-    left, values, _ = torch.svd_lowrank(torch.cat(parts, 1), q=width, niter=2)
+        after = torch.from_numpy(counts.reshape(size, size)).float()
+        for joint in (after, after.T):
+            context = joint.sum(0).pow(0.75)
+            expected = torch.outer(joint.sum(1), context / context.sum())
+            parts.append(torch.log((joint / expected.clamp_min(1e-9)).clamp_min(1)))
+    left, values, _ = torch.svd_lowrank(torch.cat(parts, 1), q=width, niter=1)
     vectors = left * values.sqrt()
     with torch.no_grad():
         table.copy_(vectors * (table.std() / vectors.std()))
 
 
 def _train(
-    model: Any, family: Family, tokenizer: Any, stream: Ids, steps: int, rng: np.random.Generator, report: Any
+    model: Any,
+    family: Family,
+    tokenizer: Any,
+    stream: Ids,
+    *,
+    steps: int,
+    rng: np.random.Generator,
+    advance: Callable[[int], None],
+    rate: float = 4e-3,
 ) -> None:
     blocks = stream[: len(stream) // BLOCK * BLOCK].reshape(-1, BLOCK)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=family.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, family.rate, total_steps=steps, pct_start=0.15)
-    for step in range(steps):
-        loss = _loss(model, family, tokenizer, blocks[rng.integers(len(blocks), size=BATCH)], stream, rng)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.15)
+    for step in range(1, steps + 1):
+        batch = blocks[rng.integers(len(blocks), size=BATCH)]
+        loss = _loss(model, family, tokenizer, batch, stream, rng)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        report(step + 1)
+        advance(step)
 
 
 def _loss(
     model: Any, family: Family, tokenizer: Any, batch: Ids, stream: Ids, rng: np.random.Generator
 ) -> torch.Tensor:
-    if family.objective == "denoise":
-        source, wanted = _corrupt(batch, tokenizer, rng)
-        return model(input_ids=torch.from_numpy(source), labels=torch.from_numpy(wanted)).loss
+    """Loss of one batch (BATCH, BLOCK), in nats a token; the head sees only the places that are asked for."""
     head = family.head(model)
-    if family.tokenizer != "bytes" or family.objective != "causal":
-        first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
-        batch[:, 0] = first
+    batch[:, 0] = tokenizer("")["input_ids"][0]
     clean = torch.from_numpy(batch)
-    chosen = torch.from_numpy(rng.random(batch.shape) < 0.2)
-    chosen[:, 0] = False
-    if family.objective == "causal":
-        hidden = model.base_model(input_ids=clean).last_hidden_state
-        chosen = torch.from_numpy(rng.random(batch.shape) < 0.4)
-        chosen[:, 0] = False
-        return cross_entropy(head(hidden[:, :-1][chosen[:, 1:]]), clean[chosen])
-    if family.objective == "replaced":
-        fakes = torch.from_numpy(rng.choice(stream, size=batch.shape))
-        noisy = torch.where(chosen, fakes, clean)
-        hidden = model.base_model(input_ids=noisy).last_hidden_state
-        return binary_cross_entropy_with_logits(head(hidden), (noisy != clean).float())
-    noisy = clean.masked_fill(chosen, tokenizer.mask_token_id)
-    hidden = model.base_model(input_ids=noisy).last_hidden_state
-    return cross_entropy(head(hidden[chosen]), clean[chosen])
-
-
-def _corrupt(batch: Ids, tokenizer: Any, rng: np.random.Generator) -> tuple[Ids, Ids]:
-    """Replace spans of two tokens by sentinels; the spans, each after its sentinel, are what is wanted."""
-    count, span = 6, 2
-    sentinels = tokenizer.convert_tokens_to_ids([f"<extra_id_{index}>" for index in range(count)])
-    sources, wanteds = [], []
-    gap = batch.shape[1] // count
-    for row in batch:
-        source: list[int] = []
-        wanted: list[int] = []
-        for index, sentinel in enumerate(sentinels):
-            start = index * gap
-            cut = start + int(rng.integers(gap - span))
-            source += [*row[start:cut], sentinel, *row[cut + span : start + gap]]
-            wanted += [sentinel, *row[cut : cut + span]]
-        sources.append([*source, tokenizer.eos_token_id])
-        wanteds.append([*wanted, tokenizer.eos_token_id])
-    return np.array(sources), np.array(wanteds)
+    asked = torch.from_numpy(rng.random(batch.shape) < (0.3 if family.objective == "causal" else 0.2))
+    asked[:, 0] = False
+    match family.objective:
+        case "masked":
+            hidden = model.base_model(input_ids=clean.masked_fill(asked, tokenizer.mask_token_id))[0]
+            return cross_entropy(head(hidden[asked]), clean[asked])
+        case "causal":
+            hidden = model.base_model(input_ids=clean)[0]
+            return cross_entropy(head(hidden[:, :-1][asked[:, 1:]]), clean[asked])
+        case "replaced":
+            given = torch.where(asked, torch.from_numpy(rng.choice(stream, size=batch.shape)), clean)
+            hidden = model.base_model(input_ids=given)[0]
+            return cross_entropy(head(hidden).flatten(0, 1), (given != clean).long().flatten())

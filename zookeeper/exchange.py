@@ -24,19 +24,18 @@ def load_covariance(path: Path, names: Path | None = None) -> Covariance:
     """
     try:
         if path.suffix == ".npy":
-            matrix = np.load(path, allow_pickle=False)
-            labels = (
-                names.read_text(encoding="utf-8").split() if names else [str(i) for i in range(len(matrix))]
-            )
+            with path.open("rb") as binary:
+                matrix = np.lib.format.read_array(binary, allow_pickle=False).astype(np.float64)
+            labels = _lines(names) if names else [str(i) for i in range(len(matrix))]
         elif path.suffix == ".csv":
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))
-            labels = rows[0][1:]
-            matrix = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                (corner, *labels), *rows = filter(None, csv.reader(file))
+            if labels != [row[0] for row in rows] or _is_number(corner):
+                raise ValueError("its first row and its first column do not hold the same names")
+            matrix = np.array([[float(cell) for cell in row[1:]] for row in rows])
         else:
             raise UsageError(f"{path} is neither .npy nor .csv.")
-        matrix = matrix.astype(np.float64)
-    except (OSError, ValueError, IndexError, TypeError) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a covariance.", why=str(error)[:200]) from error
     return Covariance(tuple(labels), matrix)
 
@@ -69,6 +68,19 @@ def save_covariance(covariance: Covariance, path: Path) -> tuple[Path, ...]:
     raise UsageError(
         f"zoo writes covariances as .npy and .csv, not as {path.suffix or 'files without an ending'}."
     )
+
+
+def _lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def save_text(text: str, path: Path) -> None:

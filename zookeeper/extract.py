@@ -9,7 +9,6 @@ those of the corpus for every checkpoint alike.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from zookeeper.errors import CheckpointError, ZooError
@@ -29,6 +28,9 @@ from zookeeper.records import Corpus, Pooling, Reading
 _LONGEST_WINDOW = 2048
 _DEFAULT_WINDOW = 512
 _TOKENS_PER_BATCH = 4096
+
+# Models that mix neighbours before they look at the attention mask: what pads a window would change it.
+_READS_PADDING = {"convbert", "fnet", "nystromformer"}
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -88,18 +90,18 @@ def extract(
         corpus: n rows.
         reading: layer, pooling, precision and window.
         device: torch device.
-        advance: called with the number of sub-words that went through the model, less those of overlaps;
-            `corpus.n_rows` rows make progress of `corpus.n_rows` in all.
+        advance: called with the number of rows that were begun since; `corpus.n_rows` in all.
 
     Raises:
         CheckpointError: whatever keeps this checkpoint from being read, with the reason.
     """
     try:
         return _extract(folder, corpus, reading, device, advance)
-    except ZooError:
+    except (ZooError, KeyboardInterrupt, SystemExit):
         raise
-    # The one boundary around somebody else's checkpoint: transformers and tokenizers raise anything.
-    except Exception as error:
+    # The one boundary around somebody else's checkpoint: transformers raises anything, and panics of
+    # tokenizers are no Exception.
+    except BaseException as error:
         reason = str(error).strip().splitlines()
         raise CheckpointError(
             "it cannot be read.", why=f"{type(error).__name__}: {reason[0][:200] if reason else 'no message'}"
@@ -109,36 +111,41 @@ def extract(
 def _extract(
     folder: Path, corpus: Corpus, reading: Reading, device: str, advance: Callable[[int], None]
 ) -> Extracted:
+    reading = reading.settled(corpus.unit)
     _check_shards(folder)
     tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, add_prefix_space=True
+        folder, local_files_only=True, trust_remote_code=False, truncation_side="right"
     )
     if not tokenizer.is_fast:
         raise CheckpointError(
             "it has no fast tokenizer.", why="words cannot be told apart in what it makes of a text"
         )
     model = _load_model(folder, reading, device)
-    window = _window_length(model.config, tokenizer, reading)
+    window = _window_length(model, tokenizer, reading)
     windows, empty = _windows(corpus, tokenizer, reading.pooling, window)
-    vocabulary: int = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    vocabulary = len(model.get_input_embeddings().weight)
     highest = max((max(w.ids) for w in windows), default=0)
     if highest >= vocabulary:
         raise CheckpointError(f"its tokenizer gives id {highest}, its embeddings end at {vocabulary - 1}.")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     features: torch.Tensor | None = None
-    for batch in _batches(windows):
+    begun = np.zeros(corpus.n_rows, dtype=bool)
+    for batch in _batches(windows, padding=model.config.model_type not in _READS_PADDING):
         states = _states(model, batch, min(pad, vocabulary - 1), reading.layer, device)
         if features is None:
             features = torch.zeros((corpus.n_rows, states.shape[-1]), dtype=torch.float32)
         for window_, state in zip(batch, states, strict=True):
             chosen = state[torch.from_numpy(window_.positions)] * torch.from_numpy(window_.weights)[:, None]
             features.index_add_(0, torch.from_numpy(window_.rows), chosen)
-        advance(len({int(row) for w in batch for row in w.rows}))
+        n_begun = begun.sum()
+        begun[np.concatenate([w.rows for w in batch])] = True
+        advance(int(begun.sum() - n_begun))
     if features is None:
         raise CheckpointError("it makes no sub-words of this text at all.")
     array = features.numpy()
     for row, model_row in empty:
         array[row] = array[model_row] if model_row is not None else 0.0
+    advance(len(empty))
     if not np.isfinite(array).all():
         raise CheckpointError(
             "its features are not finite (NaN or infinity).", why="the weights may be damaged"
@@ -156,44 +163,49 @@ def _check_shards(folder: Path) -> None:
         raise CheckpointError(f"its index names files that are no shards of it: {unknown[0]!r}.")
 
 
-def _load_model(folder: Path, reading: Reading, device: str) -> torch.nn.Module:
+def _load_model(folder: Path, reading: Reading, device: str) -> Any:
     """The part of a checkpoint that reads: the encoder, or the decoder where there is no encoder.
 
     Raises:
-        CheckpointError: weights are missing; transformers would make them up.
+        CheckpointError: weights are missing or of another shape; transformers would make them up.
     """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if getattr(config, "transformers_weights", None) is not None:
+        raise CheckpointError("its configuration names a weight file of its own, which was not pinned.")
     model, info = AutoModel.from_pretrained(
         folder,
+        config=config,
         dtype=getattr(torch, reading.dtype),
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     part = model.get_encoder() if model.config.is_encoder_decoder else model
     used = {names[id(parameter)] for parameter in part.parameters() if id(parameter) in names}
     # A pooler is not on the way to the hidden states; classifiers and language models come without one.
-    missing = sorted(n for n in info["missing_keys"] if n in used and not n.startswith("pooler."))
-    if missing:
-        raise CheckpointError(
-            f"{len(missing)} of its weights are missing, such as {missing[0]}.",
-            why="the file does not fit the configuration; made-up weights would be measured",
-        )
-    loaded: torch.nn.Module = part.eval().to(device)
-    return loaded
+    misshapen = {name for name, *_ in info["mismatched_keys"]}
+    for fault, made_up in (("missing", info["missing_keys"]), ("of another shape", misshapen)):
+        if found := sorted(n for n in made_up if n in used and not n.startswith("pooler.")):
+            raise CheckpointError(
+                f"{len(found)} of its weights are {fault}, such as {found[0]}.",
+                why="the file does not fit the configuration; made-up weights would be measured",
+            )
+    return part.eval().to(device)
 
 
-def _window_length(config: Any, tokenizer: Any, reading: Reading) -> int:
+def _window_length(model: Any, tokenizer: Any, reading: Reading) -> int:
     """Longest input in sub-words, special tokens included."""
     limits = [_LONGEST_WINDOW]
     if tokenizer.model_max_length < 10**6:
         limits.append(int(tokenizer.model_max_length))
+    config = model.config
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if positions:
-        # Models that number positions from the padding id on lose as many.
-        offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
-        limits.append(int(positions) - offset)
+    # XLNet says -1: it has no limit.
+    if positions and positions > 0:
+        limits.append(int(positions) - _first_position(model))
     if len(limits) == 1:
         limits.append(_DEFAULT_WINDOW)
     if reading.max_length is not None:
@@ -201,15 +213,18 @@ def _window_length(config: Any, tokenizer: Any, reading: Reading) -> int:
     return min(limits)
 
 
-_OFFSET_POSITIONS = {
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "longformer",
-    "mpnet",
-    "roberta-prelayernorm",
-    "data2vec-text",
-}
+def _first_position(model: torch.nn.Module) -> int:
+    """Where positions begin: RoBERTa and its kin count from the padding's on, and so have fewer."""
+    tables = [m for name, m in model.named_modules() if name.endswith("position_embeddings")]
+    paddings = [getattr(table, "padding_idx", None) for table in tables]
+    return max((padding + 1 for padding in paddings if padding is not None), default=0)
+
+
+def _prefix(tokenizer: Any) -> str:
+    """A space, if a word takes one to be read as in the middle of a text; some tokenizers see to it."""
+    text = tokenizer("a a", add_special_tokens=False)["input_ids"]
+    words = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    return "" if words == text else " "
 
 
 def _windows(
@@ -221,18 +236,17 @@ def _windows(
         raise CheckpointError(f"its window of {length} sub-words leaves no room for text.")
     overlap = (length - special) // 2
     step = length - special - overlap
-    with warnings.catch_warnings():
-        # "sequence length is longer than the maximum": windows are what we do about that
-        warnings.simplefilter("ignore")
-        encoded = tokenizer(
-            [list(sentence) for sentence in corpus.sentences],
-            is_split_into_words=True,
-            truncation=True,
-            max_length=length,
-            stride=overlap,
-            return_overflowing_tokens=True,
-            return_attention_mask=False,
-        )
+    prefix = _prefix(tokenizer)
+    encoded = tokenizer(
+        # Half of a surrogate pair, which JSON can hold, is no text to a tokenizer.
+        [[prefix + word.encode(errors="replace").decode() for word in words] for words in corpus.sentences],
+        is_split_into_words=True,
+        truncation=True,
+        max_length=length,
+        stride=overlap,
+        return_overflowing_tokens=True,
+        return_attention_mask=False,
+    )
     by_sentence: list[list[int]] = [[] for _ in corpus.sentences]
     for index, sentence in enumerate(encoded["overflow_to_sample_mapping"]):
         by_sentence[sentence].append(index)
@@ -315,13 +329,16 @@ def _stand_ins(made: NDArray[np.bool_], first_row: int) -> Iterator[tuple[int, i
         yield first_row + int(row), None if stand_in is None else first_row + int(stand_in)
 
 
-def _batches(windows: list[_Window]) -> Iterator[list[_Window]]:
-    """Windows of like length together, up to a budget of sub-words; the longest first."""
+def _batches(windows: list[_Window], *, padding: bool) -> Iterator[list[_Window]]:
+    """Windows of like length together, or of the same, up to a budget of sub-words; the longest first."""
     batch: list[_Window] = []
     for window in sorted(windows, key=lambda w: len(w.ids), reverse=True):
-        if batch and (len(batch) + 1) * len(batch[0].ids) > _TOKENS_PER_BATCH:
-            yield batch
-            batch = []
+        if batch:
+            longest = len(batch[0].ids)
+            full = (len(batch) + 1) * longest > _TOKENS_PER_BATCH
+            if full or not (padding or len(window.ids) == longest):
+                yield batch
+                batch = []
         batch.append(window)
     if batch:
         yield batch
@@ -337,7 +354,10 @@ def _states(model: torch.nn.Module, batch: list[_Window], pad: int, layer: str, 
         ids[i, : len(window.ids)] = torch.tensor(window.ids)
         mask[i, : len(window.ids)] = 1
     output = model(
-        input_ids=ids.to(device), attention_mask=mask.to(device), output_hidden_states=layer != "last"
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        output_hidden_states=layer != "last",
+        return_dict=True,
     )
     if layer == "last":
         states = output.last_hidden_state

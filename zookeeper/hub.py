@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any, Literal, TypeVar
 
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, hf_hub_download
@@ -56,7 +56,6 @@ class Hub:
         endpoint: such as ``https://huggingface.co``.
         cache: the folder of huggingface_hub's own cache, shared with other tools.
         offline: whether to answer from the cache only.
-        sleep: waits between attempts.
     """
 
     def __init__(
@@ -65,12 +64,10 @@ class Hub:
         cache: Path,
         *,
         offline: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = endpoint
         self.cache = cache
         self.offline = offline
-        self._sleep = sleep
         self._api = HfApi(endpoint=endpoint, library_name="zookeeper")
         disable_progress_bars()
 
@@ -268,11 +265,6 @@ class Hub:
         class Bytes(tqdm):
             """Feeds huggingface_hub's own progress into ours, and draws nothing."""
 
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(
-                    *args, **{k: v for k, v in kwargs.items() if k != "name"} | {"disable": True}
-                )
-
             def update(self, n: float | None = 1) -> None:
                 advance(int(n or 0))
 
@@ -314,7 +306,7 @@ class Hub:
                     wait = _wait(error, attempt)
                     if attempt == attempts or wait is None:
                         raise
-                    self._sleep(wait)
+                    sleep(wait)
         raise AssertionError("unreachable")
 
     @contextmanager

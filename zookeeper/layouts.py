@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -51,6 +52,22 @@ def problem_of(paths: Iterable[str]) -> str | None:
     if tokenizer_of(present) is None:
         return "it has no tokenizer"
     return None
+
+
+def architecture_of(config: Mapping[str, Any]) -> str | None:
+    """The class that wrote a checkpoint with this configuration."""
+    named = config.get("architectures")
+    return _name(named[0]) if isinstance(named, list) and named else None
+
+
+def model_type_of(config: Mapping[str, Any]) -> str | None:
+    """The model type that a configuration names."""
+    return _name(config.get("model_type"))
+
+
+def _name(value: Any) -> str | None:
+    """A configuration may hold anything where a name should be."""
+    return value if isinstance(value, str) and value.isprintable() else None
 
 
 def unknown_shards(names: Iterable[str], present: Iterable[str]) -> list[str]:

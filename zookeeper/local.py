@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from zookeeper.errors import CheckpointError, IntegrityError, NotFoundError
-from zookeeper.layouts import CONFIG, needed, problem_of, tokenizer_of
+from zookeeper.layouts import CONFIG, architecture_of, model_type_of, needed, problem_of, tokenizer_of
 from zookeeper.records import Checkpoint, RepoFile, Revision, digest_of
 
 
@@ -25,14 +25,23 @@ def describe(folder: Path) -> Checkpoint:
     folder = folder.resolve()
     if not folder.is_dir():
         raise NotFoundError(f"there is no folder {folder}.")
+    try:
+        return _describe(folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename or folder} cannot be read.", why=(error.strerror or str(error)).lower()
+        ) from error
+
+
+def _describe(folder: Path) -> Checkpoint:
     paths = [path.name for path in folder.iterdir() if path.is_file()]
     files = tuple(_file(folder, name) for name in needed(paths))
     config = _config(folder) if CONFIG in paths else {}
     return Checkpoint(
         revision=Revision(str(folder), "folder", _content_digest(files)),
         files=files,
-        architecture=next(iter(config.get("architectures") or []), None),
-        model_type=config.get("model_type"),
+        architecture=architecture_of(config),
+        model_type=model_type_of(config),
         parameters=_parameters(folder, files),
         repo_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         tokenizer=tokenizer_of(paths),
@@ -48,13 +57,15 @@ def fetch(checkpoint: Checkpoint, *, advance: Callable[[int], None] = lambda _: 
     """
     folder = Path(checkpoint.revision.repo_id)
     for file in checkpoint.files:
+        found, why = None, None
         try:
             found = _file(folder, file.path)
-        except FileNotFoundError:
-            found = None
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
         if found != file:
             raise IntegrityError(
                 f"{folder} changed since it was added ({file.path}).",
+                why=why,
                 fix=f"zoo add {folder}   adds what it is now",
             )
         advance(file.size)
@@ -75,7 +86,7 @@ def _content_digest(files: tuple[RepoFile, ...]) -> str:
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read.", why=str(error)) from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / CONFIG} cannot be read.", why="it is not a JSON object")

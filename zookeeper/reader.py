@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -26,6 +25,7 @@ from zookeeper.records import (
     TargetSource,
     digest_of,
 )
+from zookeeper.reporter import Reporter
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 
@@ -33,28 +33,6 @@ if TYPE_CHECKING:
     from zookeeper.hub import Hub, Kind
 
 _DATA_FILES = {".conll", ".conllu", ".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet"}
-
-
-class Reporter(Protocol):
-    """Where a zoo says what it is doing."""
-
-    def note(self, text: str) -> None:
-        """Say one thing worth knowing."""
-
-    def track(self, what: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        """Show progress of something: the context gives a function that is called with what was done."""
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def note(self, text: str) -> None:
-        """Ignore `text`."""
-
-    @contextmanager
-    def track(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """Ignore what is done."""
-        yield lambda _: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +127,7 @@ class Reader:
             IntegrityError, AccessError, NetworkError: its files cannot be had as they were pinned.
             StorageError: the features cannot be kept.
         """
+        reading = reading.settled(corpus.unit)
         key = feature_key(checkpoint, corpus.digest, reading)
         stored = self._store.feature_set(key)
         if stored is not None:
@@ -218,11 +197,6 @@ def target_source(target: TargetSource | str) -> TargetSource:
         return TargetSource(name=target, dataset=target)
     name, _, revision = target.partition("@")
     return TargetSource(name=target, dataset=name, revision=revision or None)
-
-
-def default_reading(data: Labelled, *, layer: str) -> Reading:
-    """The last sub-word of a word, the mean of a sentence."""
-    return replace(Reading(layer=layer), pooling="last" if data.corpus.unit == "word" else "mean")
 
 
 def _is_path(text: str) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from zookeeper.errors import DegenerateInputError, UsageError
 
 Array = NDArray[np.float64]
 Unit = Literal["word", "sentence"]
-Pooling = Literal["first", "last", "mean"]
+Pooling = Literal["auto", "first", "last", "mean"]
 Task = Literal["token-classification", "token-regression", "text-classification", "text-regression"]
 
 EXTRACTOR_VERSION = 1
@@ -197,19 +197,26 @@ class Reading:
     Attributes:
         layer: ``"last"``, ``"mean"`` over all layers but the embeddings, or an index: 0 for the
             embeddings, 1, 2, … for the layers, negative from the end.
-        pooling: which sub-words make the row of a word (or sentence): the first, the last or their mean.
+        pooling: which sub-words make the row of a word (or sentence): the first, the last or their mean;
+            ``"auto"`` is the last of a word and the mean of a sentence.
         dtype: precision of weights and features.
         max_length: longest window in sub-words; None for the model's own.
     """
 
     layer: str = "last"
-    pooling: Pooling = "last"
+    pooling: Pooling = "auto"
     dtype: Literal["float32"] = "float32"
     max_length: int | None = None
 
     def __post_init__(self) -> None:
         if self.layer not in ("last", "mean") and not re.fullmatch(r"-?\d+", self.layer):
             raise UsageError(f'no layer "{self.layer}".', fix="one of: last, mean, or a number")
+
+    def settled(self, unit: Unit) -> Reading:
+        """The same, with what ``"auto"`` means for that unit."""
+        if self.pooling != "auto":
+            return self
+        return replace(self, pooling="last" if unit == "word" else "mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,10 +342,8 @@ class Covariance:
         if not m:
             raise DegenerateInputError("a covariance needs at least one checkpoint.")
         if self.matrix.shape != (m, m):
-            raise DegenerateInputError(
-                f"a covariance of {m} names must be {m} x {m}.",
-                why=f"this one is {' x '.join(map(str, self.matrix.shape))}",
-            )
+            shape = " x ".join(map(str, self.matrix.shape))
+            raise DegenerateInputError(f"a covariance of {m} names must be {m} x {m}, this one is {shape}.")
         if not np.isfinite(self.matrix).all():
             i, j = np.argwhere(~np.isfinite(self.matrix))[0]
             raise DegenerateInputError(

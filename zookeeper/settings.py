@@ -48,9 +48,9 @@ class Settings:
             home=home.absolute() if home else path("ZOO_HOME", platformdirs.user_data_path("zookeeper")),
             cache=home.absolute() / "cache" if home else path("ZOO_CACHE", assets / "zookeeper"),
             hub_cache=path("HF_HUB_CACHE", hf_home / "hub"),
-            endpoint=environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/"),
+            endpoint=(environ.get("HF_ENDPOINT") or _ENDPOINT).rstrip("/"),
             offline=any(
                 environ.get(name, "").upper() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
             ),
-            device=environ.get("ZOO_DEVICE", "auto"),
+            device=environ.get("ZOO_DEVICE") or "auto",
         )

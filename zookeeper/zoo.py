@@ -33,7 +33,7 @@ from zookeeper.errors import (
     ZooError,
 )
 from zookeeper.exchange import load_covariance, save_covariance, save_text
-from zookeeper.reader import Reader, Reporter, Silent, default_reading, feature_key, target_source
+from zookeeper.reader import Reader, feature_key, target_source
 from zookeeper.records import (
     Checkpoint,
     Covariance,
@@ -56,6 +56,7 @@ from zookeeper.records import (
     Verification,
     digest_of,
 )
+from zookeeper.reporter import Reporter, Silent, Stages
 from zookeeper.scores import SCORES
 from zookeeper.selection import Start, copies, greedy_mmi
 from zookeeper.settings import Settings
@@ -63,11 +64,12 @@ from zookeeper.statistics import statistics
 from zookeeper.store import Store
 
 if TYPE_CHECKING:
+    from zookeeper.demo import DemoFiles
     from zookeeper.hub import Hub
     from zookeeper.tuning.loop import Tuned
     from zookeeper.tuning.problem import Problem
 
-__all__ = ["Start", "Zoo", "load_covariance", "save_covariance", "save_text", "target_source"]
+__all__ = ["Start", "Zoo", "build_demo", "load_covariance", "save_covariance", "save_text", "target_source"]
 
 R = TypeVar("R")
 
@@ -231,8 +233,8 @@ class Zoo:
                 checkpoint is its outcome.
         """
         chosen = self._collection.chosen(names)
-        reading = reading or Reading()
         corpus = self._reader.probe(probe, max_words)
+        reading = (reading or Reading()).settled(corpus.unit)
         self.store.save_note("probe", ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, reading))
 
         def read(checkpoint: Checkpoint) -> Outcome:
@@ -379,7 +381,7 @@ class Zoo:
         summary, data = self._reader.target(target_source(target), (split,), max_examples)
         if summary.regression and not spec.regression:
             raise UsageError(f"{spec.title} is defined for classes only.", fix="--score logme")
-        reading = reading or default_reading(data[split], layer="mean")
+        reading = (reading or Reading(layer="mean")).settled(data[split].corpus.unit)
         scores: list[Score] = []
         failures: list[Outcome] = []
         for checkpoint in chosen:
@@ -450,7 +452,8 @@ class Zoo:
         summary, data = self._reader.target(target_source(target), splits, max_examples)
         if test and "test" not in data:
             raise DataError(f"{summary.name} has no test split.", fix="leave out --test")
-        recipe = recipe or Recipe(reading=default_reading(data["train"], layer="last"))
+        recipe = recipe or Recipe()
+        recipe = replace(recipe, reading=recipe.reading.settled(data["train"].corpus.unit))
         plan = [summary.fingerprint, [str(m.revision) for m in members], asdict(recipe), seed, test]
         run_id = digest_of(plan)[:12]
         for known in self.store.runs():
@@ -582,6 +585,18 @@ class Zoo:
         """Read and hash all that is stored."""
         with self.reporter.track("verifying", len(self.store.artefacts()), "artefacts") as advance:
             return self.store.verify(advance)
+
+
+def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
+    """Make the checkpoints, the probe and the target of the demo; what is there is not made again.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    from zookeeper.demo import build
+
+    with Stages(reporter) as stages:
+        return build(folder, report=stages)
 
 
 def _attempt(name: str, action: Callable[[], R]) -> R | Outcome:

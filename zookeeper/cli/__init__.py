@@ -22,7 +22,13 @@ _BUG = 70
 
 
 class _Group(TyperGroup):
-    """Turns what commands raise into words and exit codes."""
+    """Remembers what was typed, and turns what commands raise into words and exit codes."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        typed = list(args)
+        ctx = super().make_context(info_name, args, *rest, **extra)
+        ctx.meta["zoo.typed"] = typed
+        return ctx
 
     def invoke(self, ctx: Any) -> Any:
         try:

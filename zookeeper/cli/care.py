@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from zookeeper.cli import views
 from zookeeper.cli.options import Json
-from zookeeper.cli.output import show
+from zookeeper.cli.output import View, say, show
+from zookeeper.zoo import build_demo
 
 PANEL = "Care"
 
@@ -19,4 +29,81 @@ def verify(ctx: typer.Context, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-COMMANDS = (verify,)
+def demo(
+    ctx: typer.Context,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where to build; `demo` in the zoo's folder by default.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """See the whole line at work: offline, on the CPU, in about two minutes.
+
+    Pretrains a few tiny checkpoints on the text and source of Python's standard library, makes a labelled
+    task of the same, and runs on them the commands that you would run.
+    """
+    started = time.monotonic()
+    files = build_demo((into or ctx.obj.settings.home / "demo").absolute(), ctx.obj.reporter)
+    folder = files.checkpoints[0].parent
+    names = [f"./{path.relative_to(folder)}" for path in (*files.checkpoints, files.probe, files.target)]
+    *checkpoints, probe, target = names
+    say(f"$ cd {shlex.quote(str(folder))} && export ZOO_HOME=$PWD/zoo ZOO_CACHE=$PWD/zoo/cache")
+    typed: list[str] = []
+    with _inside(folder):
+        for line in (
+            ["add", *checkpoints],
+            ["probe", "-p", probe],
+            ["covariance"],
+            ["select", "-k", "3"],
+            ["rank", "-t", target],
+            ["tune", "-t", target, "@selection"],
+            ["tune", "-t", target, "@ranking:3", "--test"],
+            ["runs"],
+            ["card", "latest", "-o", "card.md"],
+        ):
+            typed.append(shlex.join(["zoo", *line]))
+            say(f"\n$ {typed[-1]}")
+            _run(ctx, line, to_stderr=json)
+    seconds = time.monotonic() - started
+    if json:
+        made = {"folder": str(folder), "commands": typed, "card": str(folder / "card.md"), "seconds": seconds}
+        show(View("demo", made), as_json=True)
+        return
+    say(
+        f"\nDone in {seconds:.0f} s. Made in {folder}:\n"
+        f"  {len(checkpoints)} checkpoints, a probe, a labelled task; features, two runs; card.md\n"
+        "Look around, after the first line above:\n"
+        "  zoo ls    zoo show llama-code    zoo runs --json    less card.md\n"
+        "Then your own:\n"
+        "  zoo add roberta-base google-bert/bert-base-cased\n"
+        "  zoo rank --target conll2000"
+    )
+
+
+def _run(ctx: typer.Context, line: list[str], *, to_stderr: bool) -> None:
+    """Run a command line in this process; leave with its exit code if it fails."""
+    root = ctx.find_root().command
+    with contextlib.redirect_stdout(sys.stderr) if to_stderr else contextlib.nullcontext():
+        if code := root.main(line, prog_name="zoo", standalone_mode=False):
+            raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in a folder, with the zoo in it, as after ``cd`` and ``export``."""
+    before = {name: os.environ.get(name) for name in ("ZOO_HOME", "ZOO_CACHE")}
+    os.environ |= {"ZOO_HOME": str(folder / "zoo"), "ZOO_CACHE": str(folder / "zoo" / "cache")}
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+COMMANDS = (demo, verify)

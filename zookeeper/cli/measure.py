@@ -11,7 +11,6 @@ from zookeeper.cli import options, views
 from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import say, show
 from zookeeper.errors import UsageError
-from zookeeper.records import Reading
 from zookeeper.zoo import Start, load_covariance, save_covariance
 
 PANEL = "Measure and choose"
@@ -25,7 +24,7 @@ def probe(
     ] = "wikitext2",
     max_words: Annotated[int, typer.Option(min=2, help="Words to read: the rows of the features.")] = 10_000,
     layer: options.Layer = None,
-    pool: options.Pool = None,
+    pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
     json: Json = False,
 ) -> None:
@@ -33,7 +32,7 @@ def probe(
 
     `zoo probe`    `zoo probe roberta-base --layer mean`    `zoo probe -p my-text.txt`
     """
-    reading = options.reading(layer, pool, max_length, default=Reading())
+    reading = options.reading(layer, pool, max_length, default="last")
     found = ctx.obj.probe(models_of(models), probe=probe, max_words=max_words, reading=reading)
     show(views.probed(found), as_json=json)
 
@@ -105,7 +104,7 @@ def rank(
     task: options.TaskName = None,
     columns: options.Columns = None,
     layer: options.Layer = None,
-    pool: options.Pool = None,
+    pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
     json: Json = False,
 ) -> None:
@@ -113,14 +112,11 @@ def rank(
 
     `zoo rank --target conll2000`    `zoo rank -t reviews.csv --label-column stars`
     """
-    reading = None
-    if layer or pool or max_length:
-        reading = options.reading(layer, pool, max_length, default=Reading(layer="mean"))
     found = ctx.obj.rank(
         options.target_source(target, config, text_column, label_column, task, columns),
         models_of(models),
         by=score,
-        reading=reading,
+        reading=options.reading(layer, pool, max_length, default="mean"),
         split=split,
         max_examples=max_examples or None,
     )

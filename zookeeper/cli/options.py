@@ -33,8 +33,8 @@ Layer = Annotated[
     ),
 ]
 Pool = Annotated[
-    Pooling | None,
-    typer.Option(help="Which sub-words make a word: first, last or mean.", show_default=False),
+    Pooling,
+    typer.Option(help="Which sub-words make a row; auto: the last of a word, the mean of a sentence."),
 ]
 MaxLength = Annotated[
     int | None,
@@ -91,11 +91,9 @@ def target_source(
     )
 
 
-def reading(
-    layer: str | None, pooling: Pooling | None, max_length: int | None, *, default: Reading
-) -> Reading:
-    """What the reading options say together."""
-    return Reading(layer=layer or default.layer, pooling=pooling or default.pooling, max_length=max_length)
+def reading(layer: str | None, pool: Pooling, max_length: int | None, *, default: str) -> Reading:
+    """What the reading options say together; `default` is the layer."""
+    return Reading(layer=layer or default, pooling=pool, max_length=max_length)
 
 
 def models_of(names: list[str] | None) -> list[str]:

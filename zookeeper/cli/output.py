@@ -128,8 +128,10 @@ def _separate(view: View) -> None:
 
 
 def say(text: str) -> None:
-    """Words for people."""
-    _console(stderr=True).print(Text(term(text)), soft_wrap=True)
+    """Words for people; lines stay lines."""
+    console = _console(stderr=True)
+    for line in text.split("\n"):
+        console.print(Text(term(line)), soft_wrap=True)
 
 
 def show_error(message: str, why: str | None = None, fix: str | None = None) -> None:

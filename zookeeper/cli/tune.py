@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 from zookeeper.cli import options, views
 from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import show
+from zookeeper.records import Recipe
 
 PANEL = "Train and publish"
 
@@ -35,6 +35,9 @@ def tune(
     label_column: options.LabelColumn = None,
     task: options.TaskName = None,
     columns: options.Columns = None,
+    layer: options.Layer = None,
+    pool: options.Pool = "auto",
+    max_length: options.MaxLength = None,
     json: Json = False,
 ) -> None:
     """Read a target with checkpoints side by side and tune a linear head on their features.
@@ -46,11 +49,12 @@ def tune(
     found = ctx.obj.tune(
         options.target_source(target, config, text_column, label_column, task, columns),
         models_of(models) or ["@selection"],
+        recipe=Recipe(reading=options.reading(layer, pool, max_length, default="last")),
         seed=seed,
         processes=processes,
         test=test,
         max_examples=max_examples or None,
-        command=_command(),
+        command=_command(ctx),
     )
     show(views.run(found), as_json=json)
 
@@ -60,9 +64,9 @@ def runs(ctx: typer.Context, json: Json = False) -> None:
     show(views.runs(ctx.obj.runs()), as_json=json)
 
 
-def _command() -> str:
+def _command(ctx: typer.Context) -> str:
     """What was typed, with the home folder as ~."""
-    return shlex.join(["zoo", *sys.argv[1:]]).replace(str(Path.home()) + "/", "~/")
+    return shlex.join(["zoo", *ctx.meta["zoo.typed"]]).replace(str(Path.home()) + "/", "~/")
 
 
 COMMANDS = (tune, runs)

@@ -6,9 +6,9 @@
     HOME/notes/<name>.json                        the latest selection, the latest ranking
     CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      features, covariances
 
-An artefact is a manifest and its arrays. The manifest holds the record of what the arrays are, and their
-SHA-256, which is checked when a process first reads them. Damage counts as absence: what can be computed
-again is.
+An artefact is a manifest and its arrays. The manifest holds the record of what the arrays are, their SHA-256,
+which is checked when a process first reads them, and a seal: the digest of its own content and of the name
+it was stored under. Damage counts as absence: what can be computed again is.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Store:
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Store a checkpoint, or what is newly known of one that is there."""
+        self._connection(create=True)  # an index that cannot be used stops us before anything is written
         files.write(self._checkpoint_path(checkpoint.revision), encode(checkpoint))
         with self._writing() as db:
             _index_checkpoint(db, checkpoint)
@@ -83,18 +84,26 @@ class Store:
 
     def feature_set(self, key: FeatureKey) -> FeatureSet | None:
         """The feature set of that key, or None; the files decide, not the index."""
-        manifest = self._artefact_path("features", key.digest) / _MANIFEST
-        if not manifest.exists():
-            return None
-        found = decode(FeatureSet, _read_manifest(manifest)["record"])
-        return found if found.key == key else None
+        return self._feature_set(key.digest)
 
     def feature_sets(self) -> tuple[FeatureSet, ...]:
-        """All feature sets that the index knows."""
-        return tuple(decode(FeatureSet, text) for text in self._records("feature"))
+        """All feature sets; the files decide, the index only saves reading them."""
+        indexed = (decode(FeatureSet, text) for text in self._records("feature"))
+        known = {features.key.digest: features for features in indexed}
+        names = sorted(folder.name for folder in self.cache.glob("features/v1/??/[!.]*"))
+        found = (known.get(name) or self._feature_set(name) for name in names)
+        return tuple(features for features in found if features is not None)
+
+    def _feature_set(self, digest: str) -> FeatureSet | None:
+        try:
+            manifest = _read_manifest(self._artefact_path("features", digest))
+            return decode(FeatureSet, manifest["record"])
+        except (IntegrityError, OSError):
+            return None
 
     def save_features(self, features: FeatureSet, array: NDArray[Any], provenance: Mapping[str, str]) -> None:
         """Store a feature set: files first, then the index."""
+        self._connection(create=True)
         folder = self._artefact_path("features", features.key.digest)
         self._publish(folder, features, {"features": array}, provenance)
         with self._writing() as db:
@@ -135,10 +144,8 @@ class Store:
 
     def save_run(self, run: Run, arrays: Arrays) -> None:
         """Store a run with its head and predictions; a run of the same id is replaced."""
-        folder = self._run_path(run.id)
-        if folder.exists():
-            files.retire(folder)
-        self._publish(folder, run, arrays, {})
+        self._connection(create=True)
+        self._publish(self._run_path(run.id), run, arrays, {}, replace=True)
         with self._writing() as db:
             _index_run(db, run)
 
@@ -217,7 +224,7 @@ class Store:
                 _index_checkpoint(db, decode(Checkpoint, path.read_bytes()))
         for folder in self.artefacts():
             with _skipping_damage(self._note):
-                record = _read_manifest(folder / _MANIFEST)["record"]
+                record = _read_manifest(folder)["record"]
                 if folder.parent == self.home / "runs":
                     _index_run(db, decode(Run, record))
                 elif folder.is_relative_to(self.cache / "features"):
@@ -228,7 +235,15 @@ class Store:
     def _artefact_path(self, kind: str, digest: str) -> Path:
         return self.cache / kind / "v1" / digest[:2] / digest
 
-    def _publish(self, folder: Path, record: Any, arrays: Arrays, provenance: Mapping[str, str]) -> None:
+    def _publish(
+        self,
+        folder: Path,
+        record: Any,
+        arrays: Arrays,
+        provenance: Mapping[str, str],
+        *,
+        replace: bool = False,
+    ) -> None:
         payload = safetensors.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         manifest = {
             "record": plain(record),
@@ -237,19 +252,24 @@ class Store:
             "provenance": dict(provenance),
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        contents = {_ARRAYS: payload, _MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=False).encode()}
-        if not files.publish(folder, contents):
-            # Somebody was faster. Theirs serves, if it is whole; a damaged one makes way for ours.
-            try:
-                self._arrays(folder)
-            except (IntegrityError, NotFoundError):
-                files.retire(folder)
-                files.publish(folder, contents)
+        manifest["seal"] = _seal(folder, manifest)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        contents = {_ARRAYS: payload, _MANIFEST: text.encode("utf-8", "surrogatepass")}
+        # Where somebody was faster, theirs serves if it is whole; a damaged one makes way for ours.
+        if not files.publish(folder, contents) and (replace or not self._whole(folder)):
+            files.replace(folder, contents)
         self._verified.add(folder)
+
+    def _whole(self, folder: Path) -> bool:
+        try:
+            self._arrays(folder)
+        except (IntegrityError, NotFoundError):
+            return False
+        return True
 
     def _arrays(self, folder: Path) -> Arrays:
         try:
-            manifest = _read_manifest(folder / _MANIFEST)
+            manifest = _read_manifest(folder)
             payload = (folder / _ARRAYS).read_bytes()
         except FileNotFoundError as error:
             raise NotFoundError(f"there is nothing at {folder}.") from error
@@ -280,10 +300,11 @@ class Store:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
+                db.execute("COMMIT")
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:  # a full disk has ended it already
+                    db.execute("ROLLBACK")
                 raise
-            db.execute("COMMIT")
 
     def _connection(self, *, create: bool) -> sqlite3.Connection:
         """The open index; made from the manifests where it is missing or no index at all."""
@@ -306,7 +327,7 @@ class Store:
             aside = path.with_name(f"zoo.db.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
             with files.disk(self.home):
                 path.rename(aside)
-            self._note(f"the index was damaged; it was made again from the manifests (old one: {aside})")
+            self._note(f"the index was damaged; it was set aside as {aside}")
             self._db = self._open(path)
         return self._db
 
@@ -315,10 +336,15 @@ class Store:
         db = sqlite3.connect(path, timeout=30, isolation_level=None)
         try:
             db.execute("PRAGMA synchronous = FULL")
+            (state,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise sqlite3.DatabaseError(state)
             if migrate(db):
                 db.execute("BEGIN IMMEDIATE")
                 self._fill(db)
                 db.execute("COMMIT")
+                if db.total_changes:
+                    self._note("the index was made again from the manifests")
         except BaseException:
             db.close()
             raise
@@ -345,14 +371,18 @@ def _index_run(db: sqlite3.Connection, run: Run) -> None:
     db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run.id, run.created_at, encode(run).decode()))
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
     except ValueError as error:
-        raise _damaged(path.parent, "the manifest is not JSON") from error
-    if not isinstance(manifest, dict) or not {"record", "sha256", "bytes"} <= manifest.keys():
-        raise _damaged(path.parent, "the manifest is incomplete")
+        raise _damaged(folder, "the manifest is not JSON") from error
+    if not isinstance(manifest, dict) or manifest.pop("seal", None) != _seal(folder, manifest):
+        raise _damaged(folder, "the manifest is not the one that was stored here")
     return manifest
+
+
+def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
+    return digest_of([folder.name, manifest])
 
 
 def _damaged(folder: Path, why: str) -> IntegrityError:
@@ -365,7 +395,7 @@ def _damaged(folder: Path, why: str) -> IntegrityError:
 def _skipping_damage(note: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
-    except (IntegrityError, FileNotFoundError) as error:
+    except (IntegrityError, OSError) as error:
         note(f"left out of the index: {error}")
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zookeeper.errors import StorageError
@@ -44,7 +44,7 @@ def write(path: Path, data: bytes) -> None:
     """
     with disk(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        aside = _hidden(path)
         try:
             _write_synced(aside, data)
             aside.replace(path)
@@ -62,24 +62,30 @@ def publish(folder: Path, files: Mapping[str, bytes]) -> bool:
     Raises:
         StorageError: the disk refuses; nothing is left behind.
     """
-    with disk(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    with disk(folder.parent), _made_aside(folder, files) as aside:
+        if not _take(folder, aside):
+            return False
+        _sync(folder.parent)
+        return True
+
+
+def replace(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make `folder` with `files` in it, in place of the one that is there.
+
+    Raises:
+        StorageError: the disk refuses; the old folder is still there.
+    """
+    with disk(folder.parent), _made_aside(folder, files) as aside:
+        old = _hidden(folder)
+        with suppress(FileNotFoundError):  # somebody else is replacing it too
+            folder.rename(old)
         try:
-            aside.mkdir()
-            for name, data in files.items():
-                _write_synced(aside / name, data)
-            _sync(aside)
-            try:
-                aside.rename(folder)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                return False
-            _sync(folder.parent)
-            return True
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            _take(folder, aside)
+        except OSError:
+            old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        _sync(folder.parent)
 
 
 def retire(folder: Path) -> None:
@@ -89,7 +95,7 @@ def retire(folder: Path) -> None:
         StorageError: the disk refuses.
     """
     with disk(folder.parent):
-        aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        aside = _hidden(folder)
         try:
             folder.rename(aside)
         except FileNotFoundError:
@@ -100,6 +106,37 @@ def retire(folder: Path) -> None:
 def sha256(data: bytes) -> str:
     """64 hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _hidden(path: Path) -> Path:
+    """A name of its own beside `path`."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def _take(folder: Path, aside: Path) -> bool:
+    """Rename `aside` to `folder`, unless that is taken."""
+    try:
+        aside.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def _made_aside(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
+    """A synced folder with `files` beside `folder`; what is still there at the end is removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = _hidden(folder)
+    try:
+        aside.mkdir()
+        for name, data in files.items():
+            _write_synced(aside / name, data)
+        _sync(aside)
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -51,6 +51,7 @@ def migrate(db: sqlite3.Connection) -> bool:
                 db.execute(f"PRAGMA user_version = {number + 1}")
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # a full disk has ended it already
+                db.execute("ROLLBACK")
             raise
     return bool(version == 0)

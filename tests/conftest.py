@@ -1,0 +1,120 @@
+"""Nothing here or in any test reaches another address than 127.0.0.1."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read by the clients when they are imported, so set before anything imports them.
+os.environ |= {
+    "HF_HOME": tempfile.mkdtemp(prefix="zoo-tests-"),
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "ZOO_DEVICE": "cpu",
+    "COLUMNS": "80",
+}
+for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ZOO_HOME", "ZOO_CACHE", "ZOO_DEBUG"):
+    os.environ.pop(_name, None)
+
+import pytest
+from loopback import WRITE_TOKEN, LoopbackHub
+from tiny import FAMILIES, TEXT, make_checkpoint
+from typer.testing import CliRunner
+
+from zookeeper.cli import app
+
+_connect = socket.socket.connect
+
+
+def _loopback_only(self: socket.socket, address: Any) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1"):
+        raise AssertionError(f"a test reached for {address}")
+    _connect(self, address)
+
+
+socket.socket.connect = _loopback_only  # type: ignore[method-assign]
+
+
+@dataclass
+class Result:
+    """What a command printed, and how it ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+    @property
+    def table(self) -> list[dict[str, str]]:
+        """Rows of the tab-separated table."""
+        head, *lines = [line.split("\t") for line in self.stdout.splitlines()]
+        return [dict(zip(head, line, strict=True)) for line in lines]
+
+
+Zoo = Callable[..., Result]
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    """Runs a command line in a zoo of its own: ``zoo("add", "roberta-base")``."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def run(*args: object, stdin: str | None = None) -> Result:
+        done = CliRunner().invoke(app, [str(arg) for arg in args], input=stdin)
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A Hub on this machine, logged in to with a token that may write."""
+    with LoopbackHub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Real, tiny checkpoints, one of each family: name to folder. Not to be written to."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {family: make_checkpoint(family, root / family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def probe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text file to probe with, of 200 words and more."""
+    path = tmp_path_factory.mktemp("probe") / "probe.txt"
+    path.write_text("\n".join(TEXT), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def target_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chunking target with three splits, whose tags follow from the words."""
+    folder = tmp_path_factory.mktemp("target")
+    for split, first, last in (("train", 0, 30), ("validation", 30, 36), ("test", 36, 42)):
+        blocks = []
+        for line in (TEXT * 3)[first:last]:
+            tags = ["B-X" if len(word) > 4 else "O" for word in line.split()]
+            blocks.append("\n".join(f"{w} {t}" for w, t in zip(line.split(), tags, strict=True)))
+        (folder / f"{split}.conll").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    return folder

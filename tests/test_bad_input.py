@@ -1,0 +1,191 @@
+"""Bad input gets what happened, why and what to do; never a traceback, and nothing computed is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result, Zoo
+from safetensors.numpy import load_file, save_file
+
+
+@pytest.fixture
+def probed(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path) -> Zoo:
+    """A zoo with features of all families."""
+    zoo("add", *checkpoints.values())
+    assert zoo("probe", "-p", probe_file).exit_code == 0
+    return zoo
+
+
+def refused(done: Result, exit_code: int, *words: str) -> None:
+    assert done.exit_code == exit_code, done.stderr
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_unknown_checkpoint(probed: Zoo, target_folder: Path) -> None:
+    for command in (("show", "robrta"), ("probe", "robrta"), ("rank", "-t", target_folder, "robrta")):
+        refused(probed(*command), 1, 'no checkpoint "robrta"', "fix: zoo add robrta")
+    refused(probed("add", "./nowhere"), 1, "no folder")
+    refused(probed("rm", "robrta"), 1, "robrta")
+
+
+def test_unknown_column(probed: Zoo, target_folder: Path) -> None:
+    done = probed("rank", "-t", target_folder, "--label-column", "chunks")
+    refused(done, 1, 'no column "chunks"', "it has: tokens, label")
+
+
+def test_empty_and_one_class_targets(probed: Zoo, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.conll"
+    empty.write_text("")
+    refused(probed("rank", "-t", empty), 1, "is empty")
+    same = tmp_path / "same.conll"
+    same.write_text("a O\nb O\n\nc O\n")
+    refused(probed("rank", "-t", same), 1, "one class only (O)", "nothing to tell apart")
+    refused(probed("tune", "-t", same, "bert"), 1, "one class only (O)")
+    refused(probed("probe", "-p", empty), 1, "no text")
+    refused(probed("rank", "-t", tmp_path / "missing.csv"), 1, "no file")
+
+
+def test_more_picks_than_checkpoints(probed: Zoo) -> None:
+    refused(probed("select", "-k", "9"), 2, "cannot pick 9 of 5", "-k between 1 and 5")
+    refused(probed("select", "-k", "0"), 2, "cannot pick 0")
+
+
+def test_a_zoo_of_one(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path, target_folder: Path) -> None:
+    zoo("add", checkpoints["bert"])
+    zoo("probe", "-p", probe_file)
+    assert zoo("covariance", "--json").json["matrix"] == [[1.0]]
+    assert [row["MODEL"] for row in zoo("select", "-k", "1").table] == ["bert"]
+    refused(zoo("select", "-k", "2"), 2, "cannot pick 2 of 1")
+    assert len(zoo("rank", "-t", target_folder).table) == 1
+
+
+def test_selecting_before_probing(zoo: Zoo, checkpoints: dict[str, Path], target_folder: Path) -> None:
+    zoo("add", checkpoints["bert"])
+    refused(zoo("covariance"), 1, "probed", "fix: zoo probe")
+    refused(zoo("tune", "-t", target_folder), 1, "no selection yet", "zoo select")
+    refused(zoo("card", "latest"), 1, "zoo runs")
+
+
+def test_a_checkpoint_that_was_not_probed_is_left_out_and_named(
+    probed: Zoo, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
+    late.mkdir()
+    for file in checkpoints["bert"].iterdir():
+        (late / file.name).write_bytes(file.read_bytes())
+    probed("add", late)
+    done = probed("covariance")
+    refused(done, 3, "late: it was not probed", "fix: zoo probe late")
+    assert len(done.table) == 5
+
+
+def test_weights_that_are_not_numbers(
+    probed: Zoo, checkpoints: dict[str, Path], tmp_path: Path, probe_file: Path, target_folder: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in checkpoints["bert"].iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    weights["bert.embeddings.word_embeddings.weight"][:] = np.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    probed("add", broken)
+    refused(probed("probe", "-p", probe_file), 3, "broken: its features are not finite")
+    done = probed("rank", "-t", target_folder)
+    refused(done, 3, "broken")
+    assert [row["NOTE"] for row in done.table if row["MODEL"] == "broken"] == ["failed"]
+    assert len(probed("covariance").table) == 5, "the others are measured"
+
+
+def test_a_damaged_feature_file_is_named_and_computed_again(
+    probed: Zoo, tmp_path: Path, probe_file: Path
+) -> None:
+    victim = sorted((tmp_path / "cache" / "features").rglob("arrays.safetensors"))[0]
+    data = bytearray(victim.read_bytes())
+    data[-3] ^= 1
+    victim.write_bytes(data)
+    found = probed("verify")
+    assert found.exit_code == 1
+    assert [row["DAMAGED"] for row in found.table] == [str(victim.parent)]
+    done = probed("covariance")
+    refused(done, 3, "damaged", "zoo probe")
+    assert len(done.table) == 4
+    again = probed("probe", "-p", probe_file)
+    assert again.exit_code == 0
+    assert sorted(row["STATUS"] for row in again.table) == ["already there"] * 4 + ["done"]
+    assert "computed again" in again.stderr
+    assert probed("verify").exit_code == 0
+    assert probed("covariance").exit_code == 0
+
+
+def test_a_matrix_that_is_no_covariance(zoo: Zoo, tmp_path: Path) -> None:
+    np.save(tmp_path / "k.npy", np.array([[1, 2.0], [2.0, 1]]))
+    refused(zoo("select", "--covariance", tmp_path / "k.npy", "-k", "1"), 1, "smallest eigenvalue is -1")
+    np.save(tmp_path / "n.npy", np.array([[1, np.nan], [np.nan, 1]]))
+    refused(zoo("select", "--covariance", tmp_path / "n.npy", "-k", "1"), 1, "not a number")
+    refused(zoo("select", "--covariance", tmp_path / "none.npy", "-k", "1"), 1, "cannot be read")
+
+
+def test_a_folder_that_changed_since_it_was_added(
+    zoo: Zoo, checkpoints: dict[str, Path], tmp_path: Path, probe_file: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for file in checkpoints["bert"].iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    zoo("add", folder)
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
+    refused(zoo("probe", "-p", probe_file), 1, "changed since it was added", "zoo add")
+    assert "in place of" in zoo("add", folder).table[0]["STATUS"]
+    assert zoo("probe", "-p", probe_file).exit_code == 0
+    assert len(zoo("ls").table) == 1
+
+
+def test_a_zoo_that_cannot_be_written_to(
+    zoo: Zoo, checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "file" / "zoo"))
+    assert zoo("ls").exit_code == 0
+    refused(zoo("add", checkpoints["bert"]), 1, "cannot write", "ZOO_HOME")
+
+
+def test_a_full_disk_loses_nothing(
+    probed: Zoo, target_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zookeeper.store import files
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "_write_synced", full)
+    refused(probed("rank", "-t", target_folder), 1, "no space left on device", "free some space")
+    monkeypatch.undo()
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    assert probed("verify").exit_code == 0
+    assert probed("covariance").exit_code == 0
+    assert not [p for p in (tmp_path / "cache").rglob(".*")], "nothing half-written is left"
+
+
+def test_a_score_that_is_not_defined_for_the_target(probed: Zoo, tmp_path: Path) -> None:
+    real = tmp_path / "real.csv"
+    real.write_text("text,score\n" + "".join(f"the tiger sleeps {i},{i / 3:.2f}\n" for i in range(12)))
+    refused(probed("rank", "-t", real, "--score", "hscore"), 2, "defined for classes only")
+    assert len(probed("rank", "-t", real).table) == 5
+    assert probed("tune", "-t", real, "bert", "--json").json["metric"] == "pearson"
+
+
+def test_sentence_classification(probed: Zoo, tmp_path: Path) -> None:
+    table = tmp_path / "mood.jsonl"
+    lines = [f'{{"sentence": "{w} {i} tigers", "label": "{w}"}}' for i in range(20) for w in ("good", "bad")]
+    table.write_text("\n".join(lines))
+    done = probed("tune", "-t", table, "roberta", "--json").json
+    assert (done["metric"], done["target"]["task"]) == ("accuracy", "text-classification")
+    assert done["recipe"]["reading"]["pooling"] == "mean"
+    assert done["results"]["validation"] is not None

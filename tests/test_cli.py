@@ -1,0 +1,251 @@
+"""Conventions of the command line: data on stdout, words on stderr, JSON with a schema, exit codes, speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Zoo
+
+from zookeeper.cli.output import term
+
+COMMANDS = {
+    "add", "ls", "show", "rm", "probe", "covariance", "select", "rank", "tune", "runs", "card", "push", "verify", "demo",
+}  # fmt: skip
+
+
+@pytest.fixture
+def measured(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path, target_folder: Path) -> Zoo:
+    """A zoo in which every step was done once."""
+    for command in (
+        ("add", *checkpoints.values()),
+        ("probe", "-p", probe_file),
+        ("select", "-k", "2"),
+        ("rank", "-t", target_folder),
+        ("tune", "-t", target_folder, "@selection"),
+    ):
+        done = zoo(*command)
+        assert done.exit_code == 0, done.stderr
+    return zoo
+
+
+def test_every_command_is_there_with_help_and_json(zoo: Zoo) -> None:
+    listing = zoo("--help").stdout
+    for command in COMMANDS:
+        assert f" {command} " in listing
+        text = zoo(command, "--help").stdout
+        assert "--json" in text, command
+
+
+def test_help_imports_nothing_slow() -> None:
+    slow = ["torch", "transformers", "datasets", "evaluate", "accelerate", "huggingface_hub", "sklearn"]
+    code = (
+        "import sys; from typer.testing import CliRunner; from zookeeper.cli import app;"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
+        f"print([name for name in {slow} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_whole_line_prints_one_json_object_each(
+    measured: Zoo, target_folder: Path, tmp_path: Path
+) -> None:
+    folder = str(target_folder)
+    for command in (
+        ("ls",),
+        ("show", "bert"),
+        ("probe", "-p", folder + "/train.conll", "bert"),
+        ("probe", "bert", "-p", folder + "/train.conll"),
+        ("covariance", "bert"),
+        ("select", "-k", "1", "bert"),
+        ("rank", "-t", folder, "bert"),
+        ("tune", "-t", folder, "bert"),
+        ("runs",),
+        ("card", "latest"),
+        ("verify",),
+        ("rm", "bert", "--dry-run"),
+    ):
+        done = measured(*command, "--json")
+        assert done.exit_code == 0, (command, done.stderr)
+        assert done.json["schema"] == f"zoo.{command[0]}/1"
+
+
+def test_tables_are_tab_separated_and_uncut_where_stdout_is_no_terminal(measured: Zoo) -> None:
+    rows = measured("ls").table
+    assert {row["MODEL"] for row in rows} == {"bert", "gpt2", "llama", "roberta", "t5"}
+    assert all(len(row["COMMIT"]) == 40 for row in rows)
+    assert {row["READ"] for row in rows} == {"2", "4"}, (
+        "probe and target; members of the run also its two splits"
+    )
+
+
+def test_ranking_lists_every_score_and_orders_by_the_one_asked_for(
+    measured: Zoo, target_folder: Path
+) -> None:
+    for score, column in (("logme", "LOGME"), ("hscore", "H-SCORE")):
+        rows = measured("rank", "-t", target_folder, "--score", score).table
+        values = [float(row[column]) for row in rows]
+        assert values == sorted(values, reverse=True)
+        assert len(rows) == 5
+    unknown = measured("rank", "-t", target_folder, "--score", "vibes")
+    assert unknown.exit_code == 2
+    assert "logme" in unknown.stderr
+
+
+def test_reranking_computes_no_features(
+    measured: Zoo, target_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zookeeper.extract.extract", None)
+    assert measured("rank", "-t", target_folder, "--score", "hscore").exit_code == 0
+
+
+def test_selection_and_ranking_stand_for_checkpoints(measured: Zoo, target_folder: Path) -> None:
+    picked = [row["MODEL"] for row in measured("select", "-k", "2").table]
+    members = [
+        m["name"] for m in measured("tune", "-t", target_folder, "@selection", "--json").json["members"]
+    ]
+    assert members == picked
+    ranked = [row["MODEL"] for row in measured("rank", "-t", target_folder).table]
+    members = [
+        m["name"] for m in measured("tune", "-t", target_folder, "@ranking:1", "--json").json["members"]
+    ]
+    assert members == ranked[:1]
+
+
+def test_the_same_tune_is_not_done_twice(
+    measured: Zoo, target_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measured("tune", "-t", target_folder, "@selection", "--json").json
+    monkeypatch.setattr("zookeeper.tuning.loop.train_head", None)
+    again = measured("tune", "-t", target_folder, "@selection", "--json")
+    assert again.json == first
+    assert "tuned before" in again.stderr
+    assert len(measured("runs", "--json").json["runs"]) == 1
+
+
+def test_the_test_split_is_read_only_when_asked_for(measured: Zoo, target_folder: Path) -> None:
+    without = measured("tune", "-t", target_folder, "bert", "--json").json
+    assert "test" not in without["results"]
+    assert "test" not in without["target"]["examples"]
+    asked = measured("tune", "-t", target_folder, "bert", "--test", "--json").json
+    assert set(asked["results"]) == {"validation", "test"}
+    assert asked["results"]["validation"] == without["results"]["validation"]
+
+
+def test_covariance_is_written_for_other_programs(measured: Zoo, tmp_path: Path) -> None:
+    assert measured("covariance", "-o", tmp_path / "k.csv").exit_code == 0
+    again = measured("select", "--covariance", tmp_path / "k.csv", "-k", "2")
+    assert [row["MODEL"] for row in again.table] == [
+        row["MODEL"] for row in measured("select", "-k", "2").table
+    ]
+    measured("covariance", "-o", tmp_path / "k.npy")
+    named = measured(
+        "select", "--covariance", tmp_path / "k.npy", "--names", tmp_path / "k.names.txt", "-k", "2"
+    )
+    assert named.stdout == again.stdout
+
+
+def test_an_exact_copy_counts_once(
+    measured: Zoo, checkpoints: dict[str, Path], tmp_path: Path, probe_file: Path
+) -> None:
+    before = [row["MODEL"] for row in measured("select", "-k", "3").table]
+    copy = tmp_path / "twin"
+    copy.mkdir()
+    for file in checkpoints[before[0]].iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    measured("add", copy)
+    measured("probe", "-p", probe_file)
+    done = measured("select", "-k", "3", "--json").json
+    assert ["twin" if p["name"] == "twin" else p["name"] for p in done["picks"]] == before
+    assert sorted(done["copies"][0]) == sorted(["twin", before[0]])
+
+
+def test_rm_keeps_features_unless_told(measured: Zoo, checkpoints: dict[str, Path], probe_file: Path) -> None:
+    assert measured("rm", "bert", "--dry-run").table[0]["STATUS"] == "would be removed"
+    assert len(measured("ls").table) == 5
+    measured("rm", "bert")
+    assert len(measured("ls").table) == 4
+    measured("add", checkpoints["bert"])
+    assert measured("probe", "bert", "-p", probe_file).table[0]["STATUS"] == "already there"
+    freed = measured("rm", "bert", "--features").table[0]["FREED"]
+    assert int(freed) > 0
+    measured("add", checkpoints["bert"])
+    assert measured("probe", "bert", "-p", probe_file).table[0]["STATUS"] == "done"
+
+
+def test_the_card_records_what_was_typed(measured: Zoo, target_folder: Path) -> None:
+    text = measured("card", "latest").stdout
+    assert f"zoo tune -t {target_folder} @selection" in text.replace("~/", str(Path.home()) + "/")
+
+
+def test_usage_errors_exit_with_2(zoo: Zoo) -> None:
+    for command in (("select", "-k", "many"), ("nonsense",), ("rank",), ("select", "--start", "middle")):
+        assert zoo(*command).exit_code == 2, command
+
+
+def test_an_empty_zoo_is_no_error_to_list_but_one_to_use(zoo: Zoo) -> None:
+    assert zoo("ls", "--json").json["checkpoints"] == []
+    assert zoo().exit_code == 0
+    for command in (("probe",), ("covariance",), ("select", "-k", "1"), ("rank", "-t", "conll2000")):
+        done = zoo(*command)
+        assert done.exit_code == 1, command
+        assert "zoo add roberta-base" in done.stderr
+
+
+def test_hostile_names_are_spelt_out() -> None:
+    hostile = "a\x1b]8;;http://evil\x1b\\b\u202ec\x9bd\u200be\nf[bold]\ud800"
+    shown = term(hostile)
+    assert shown == r"a\x1b]8;;http://evil\x1b\b\u202ec\x9bd\u200be\nf[bold]\ud800"
+    shown.encode()
+
+
+def test_a_closed_pipe_ends_quietly(measured: Zoo, tmp_path: Path) -> None:
+    environment = dict(os.environ) | {
+        "ZOO_HOME": str(tmp_path / "home"),
+        "ZOO_CACHE": str(tmp_path / "cache"),
+    }
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "zookeeper", "ls", "--json"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writer)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+def test_ctrl_c_says_that_nothing_is_lost(
+    measured: Zoo, target_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zookeeper.extract.extract", interrupted)
+    done = measured("rank", "-t", target_folder, "--layer", "0")
+    assert done.exit_code == 130
+    assert "goes on from there" in done.stderr
+
+
+def test_a_bug_is_reported_without_a_traceback(
+    measured: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of our own making")
+
+    monkeypatch.setattr("zookeeper.kernels.centred", broken)
+    done = measured("covariance")
+    assert done.exit_code == 70
+    assert "Traceback" not in done.stderr
+    (report,) = (tmp_path / "home" / "logs").iterdir()
+    assert str(report) in done.stderr
+    assert "of our own making" in report.read_text()
+
+
+def test_json_is_ascii_so_that_any_pipe_takes_it(measured: Zoo) -> None:
+    text = measured("ls", "--json").stdout
+    assert text.isascii()
+    assert json.loads(text)

@@ -1,0 +1,144 @@
+"""The architecture: a module imports strictly lower floors, and every heavy library has one home."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "zookeeper"
+
+FLOORS = {
+    "errors": 0,
+    "plain": 1,
+    "records": 1,
+    "registry": 1,
+    "reporter": 1,
+    "kernels": 2,
+    "layouts": 2,
+    "probes": 2,
+    "scores": 3,
+    "selection": 2,
+    "statistics": 2,
+    "cards": 4,
+    "data": 4,
+    "demo": 4,
+    "exchange": 4,
+    "extract": 4,
+    "hub": 4,
+    "local": 4,
+    "settings": 4,
+    "store": 4,
+    "tuning": 4,
+    "collection": 5,
+    "reader": 5,
+    "zoo": 6,
+    "cli": 7,
+}
+
+HOMES = {
+    "sqlite3": {"store"},
+    "huggingface_hub": {"hub", "cards"},  # cards: the metadata's format, not the network
+    "datasets": {"data", "tuning"},  # tuning: the features that evaluate's metrics declare
+    "torch": {"demo", "extract", "tuning", "zoo"},
+    "transformers": {"demo", "extract"},
+    "accelerate": {"tuning"},
+    "evaluate": {"tuning"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "click": set(),
+    "jinja2": {"cards"},
+    "pydantic": {"plain"},
+}
+
+# Slow libraries are imported by the methods of the zoo that need them, and by nothing that --help imports.
+SLOW = {"torch", "transformers", "datasets", "evaluate", "accelerate", "huggingface_hub", "sklearn"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if name not in ("__init__", "__main__"):
+            yield name, path
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), list(modules()), ids=lambda v: v.name if isinstance(v, Path) else v
+)
+def test_a_module_imports_strictly_lower_floors(name: str, path: Path) -> None:
+    for found in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        parts = found.split(".")
+        if parts[0] != "zookeeper" or len(parts) < 2 or parts[1] == name:
+            continue
+        if parts[1] in FLOORS:
+            assert FLOORS[parts[1]] < FLOORS[name], f"{path.name} imports {found}"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), list(modules()), ids=lambda v: v.name if isinstance(v, Path) else v
+)
+def test_every_heavy_library_has_one_home(name: str, path: Path) -> None:
+    for found in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        library = found.split(".")[0]
+        assert name in HOMES.get(library, {name}), f"{path.name} imports {library}"
+
+
+def test_the_maths_floor_touches_neither_disk_nor_clock_nor_global_seed() -> None:
+    allowed = {"numpy", "scipy", "zookeeper", "typing", "dataclasses", "collections", "__future__"}
+    for name, path in modules():
+        if name in ("kernels", "selection", "statistics", "scores"):
+            used = {found.split(".")[0] for found in imports(ast.parse(path.read_text(encoding="utf-8")))}
+            assert used <= allowed, path.name
+            assert "np.random" not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_the_command_line_uses_the_zoo_and_records_only() -> None:
+    allowed = {"cli", "zoo", "records", "errors", "plain"}
+    for name, path in modules():
+        if name == "cli":
+            for found in imports(ast.parse(path.read_text(encoding="utf-8"))):
+                parts = found.split(".")
+                if parts[0] == "zookeeper" and len(parts) > 1 and parts[1] in FLOORS:
+                    assert parts[1] in allowed, f"{path.name} imports {found}"
+
+
+def test_every_loading_of_a_checkpoint_forbids_its_code() -> None:
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "from_pretrained"
+            ):
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert given.get("trust_remote_code") == "False", f"{path.name}, line {node.lineno}"
+                assert given.get("local_files_only") == "True", f"{path.name}, line {node.lineno}"
+
+
+def test_nothing_unpickles_or_evaluates() -> None:
+    forbidden = {
+        "eval(",
+        "exec(",
+        "pickle.load",
+        "torch.load",
+        "yaml.load(",
+        "shell=True",
+        "allow_pickle=True",
+    }
+    for _, path in modules():
+        code = path.read_text(encoding="utf-8")
+        tree = ast.parse(code)
+        calls = {ast.unparse(node.func) + "(" for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert not {f for f in forbidden if f in calls or f.rstrip("(") in calls}, path.name
+        assert "shell=True" not in code, path.name
