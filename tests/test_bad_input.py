@@ -170,7 +170,7 @@ def test_a_full_disk_loses_nothing(
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     assert probed("verify").exit_code == 0
     assert probed("covariance").exit_code == 0
-    assert not [p for p in (tmp_path / "cache").rglob(".*")], "nothing half-written is left"
+    assert not list((tmp_path / "cache").rglob(".*")), "nothing half-written is left"
 
 
 def test_a_score_that_is_not_defined_for_the_target(probed: Zoo, tmp_path: Path) -> None:

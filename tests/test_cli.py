@@ -13,9 +13,9 @@ from conftest import Zoo
 
 from zookeeper.cli.output import term
 
-COMMANDS = {
-    "add", "ls", "show", "rm", "probe", "covariance", "select", "rank", "tune", "runs", "card", "push", "verify", "demo",
-}  # fmt: skip
+COLLECT = ["add", "ls", "show", "rm"]
+MEASURE = ["probe", "covariance", "select", "rank"]
+COMMANDS = [*COLLECT, *MEASURE, "tune", "runs", "card", "push", "verify", "demo"]
 
 
 @pytest.fixture

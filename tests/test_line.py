@@ -182,6 +182,34 @@ def test_the_dataset_stays_at_the_commit_where_the_zoo_met_it(
     assert zoo_hub.requests == []
 
 
+def test_any_dataset_of_the_hub_is_a_target(zoo: Zoo, zoo_hub: LoopbackHub) -> None:
+    table = "text,label\n" + "".join(f"tiger {i} {w},{w}\n" for i in range(9) for w in ("good", "bad"))
+    card = (
+        "---\nconfigs:\n- config_name: one\n  data_files: one/train.csv\n"
+        "- config_name: two\n  data_files: two/train.csv\n---\n"
+    )
+    commit = zoo_hub.add(
+        "dataset",
+        "me/mood",
+        {"one/train.csv": table.encode(), "two/train.csv": b"x\n1\n", "README.md": card.encode()},
+    )
+    zoo("add", "me/bert")
+    unclear = zoo("rank", "-t", "me/mood")
+    assert unclear.exit_code == 1
+    assert "--config" in unclear.stderr
+    done = zoo("rank", "-t", "me/mood", "--config", "one", "--json")
+    assert done.exit_code == 0, done.stderr
+    target = done.json["target"]
+    assert (target["commit"], target["classes"], target["task"]) == (
+        commit,
+        ["bad", "good"],
+        "text-classification",
+    )
+    missing = zoo("rank", "-t", "me/none")
+    assert missing.exit_code == 1
+    assert 'no dataset "me/none"' in missing.stderr
+
+
 def test_push_writes_card_head_and_record_in_one_commit(zoo: Zoo, zoo_hub: LoopbackHub, conll: str) -> None:
     zoo("add", "roberta-base", "me/bert")
     run = zoo("tune", "-t", "conll2000", "roberta-base", "me/bert", "--test", "--json").json
@@ -325,6 +353,7 @@ def test_gated_files_are_a_row_with_a_reason(
     assert done.exit_code == 3
     assert {row["MODEL"]: row["STATUS"] for row in done.table} == {"me/bert": "done", "meta/secret": "failed"}
     assert "access must be granted" in done.stderr
+    assert f"{zoo_hub.url}/meta/secret," in done.stderr, "the page where to ask for it"
 
 
 def test_bytes_that_are_not_the_announced_ones_are_refused(

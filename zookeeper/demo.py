@@ -3,13 +3,15 @@
     standard library -> prose, code -> tokenizers -> checkpoints
                      -> probe, target
 
-Nothing is downloaded. The prose is docstrings and comments; the code is the library's logical lines; the target asks
-for the role of each name in such a line, with labels read from the syntax tree. Seven checkpoints of five families
-learn for some ten seconds each, one core a checkpoint. Two choices make seconds enough. Input embeddings start as
-the truncated SVD of the log-PPMI counts of neighbouring tokens (Levy and Goldberg 2014), so that training has only to
-learn what context adds. And the encoders know relative positions by construction: with learned absolute ones (BERT,
-RoBERTa, ELECTRA) or behind a decoder (T5) nothing but the frequencies of tokens is learned in this time. The eighth
-checkpoint is the untrained twin of one of them: whatever ranks checkpoints should put it last.
+Nothing is downloaded. The prose is docstrings and comments; the code is the library's logical lines; the
+target asks for the role of each name in such a line, with labels read from the syntax tree. Seven
+checkpoints of five families learn for some ten seconds each, one core a checkpoint; the eighth is the
+untrained twin of one of them: whatever ranks checkpoints should put it last.
+
+Two choices make seconds enough. Input embeddings start as the truncated SVD of the log-PPMI counts of
+neighbouring tokens (Levy and Goldberg 2014), so that training has only to learn what context adds. And the
+encoders know relative positions by construction: with learned absolute ones (BERT, RoBERTa), or with a
+decoder between encoder and loss (T5), they hardly passed untrained networks in this time.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ import ast
 import io
 import os
 import platform
-import random
 import re
 import shutil
 import sysconfig
 import threading
 import token
 import tokenize
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +68,7 @@ class DemoFiles:
         checkpoints: Folders with config.json, model.safetensors, tokenizer.json and tokenizer_config.json.
         probe: A text file; a sentence a line, words separated by blanks, ten or more a line.
         target: A folder with train.conll, validation.conll and test.conll: "word label" a line, a blank line
-            after each sentence.
+            between sentences.
     """
 
     checkpoints: tuple[Path, ...]
@@ -172,7 +174,7 @@ RECIPES = (
     Recipe("roformer-code", "roformer", "code", 160),
     Recipe("roformer-random", "roformer", "code", 0),
     Recipe("modernbert-code", "modernbert", "code", 120),
-    Recipe("deberta-code", "deberta", "code", 120),
+    Recipe("deberta-code", "deberta", "code", 140),
     Recipe("gpt2-prose", "gpt2", "prose", 120),
     Recipe("gpt2-code", "gpt2", "code", 120),
     Recipe("llama-code", "llama", "code", 120),
@@ -188,10 +190,10 @@ def build(folder: Path, *, seed: int = 0, report: Report = lambda stage, done, t
     """Make the demo's checkpoints, probe and target, or find them made.
 
     Everything goes into a sub-folder of `folder` named by what decides its content: the format, the Python
-    version (whose library is the text) and the seed. Each part is written beside its place and renamed when whole,
-    so an interrupted build continues where it was and a finished one costs nothing. One build at a time per folder.
-    A checkpoint learns on one core whatever the number of cores, so the bytes repeat for the same machine and
-    library versions.
+    version (whose library is the text) and the seed. Each part is written beside its place and renamed when
+    whole, so an interrupted build continues where it was and a finished one costs nothing. One build at a
+    time per folder. A checkpoint learns on one thread whatever the number of cores, so the bytes repeat for
+    the same machine and library versions.
 
     Args:
         folder: Where to build; made if missing.
@@ -208,7 +210,7 @@ def build(folder: Path, *, seed: int = 0, report: Report = lambda stage, done, t
     root.mkdir(parents=True, exist_ok=True)
     text = root / "text"
     if not text.exists():
-        with _Part(text) as part:
+        with _whole(text) as part:
             _write_text(part, seed, report)
     missing = [recipe for recipe in RECIPES if not (root / recipe.name).exists()]
     if missing:
@@ -216,21 +218,14 @@ def build(folder: Path, *, seed: int = 0, report: Report = lambda stage, done, t
     return DemoFiles(tuple(root / recipe.name for recipe in RECIPES), text / "probe.txt", text / "target")
 
 
-class _Part:
-    """A folder beside `path`, renamed to `path` when its block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.part = path.with_name(f".{path.name}.part")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.part, ignore_errors=True)
-        self.part.mkdir()
-        return self.part
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.part.rename(self.path)
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a folder to fill beside `path`; rename it to `path` if the block ends well."""
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    yield part
+    part.rename(path)
 
 
 # Text
@@ -238,14 +233,14 @@ class _Part:
 
 @dataclass(frozen=True)
 class Module:
-    """What one source file gives: sentences of English, logical lines, and lines with labels."""
+    """What one source file gives: sentences, logical lines, and such lines with labels as CoNLL blocks."""
 
     prose: list[str]
     code: list[str]
-    labelled: list[list[tuple[str, str]]]
+    labelled: list[str]
 
 
-OPTIONAL = {
+SKIPPED = {
     "site-packages",
     "dist-packages",
     "test",
@@ -261,61 +256,51 @@ WORD = re.compile(r"\w+(?:[-'._/]\w+)*|[^\w\s]+")
 def _write_text(folder: Path, seed: int, report: Report) -> None:
     """Write prose.txt, code.txt, probe.txt and target/*.conll.
 
-    No module gives sentences to two splits, and no sentence occurs in two. The unlabelled text of validation and
-    test modules is part of code.txt: checkpoints may have read the lines, never the labels.
+    No module gives sentences to two splits, and no sentence occurs twice. The unlabelled text of validation
+    and test modules is part of code.txt: checkpoints may have read the lines, never the labels.
     """
-    shuffle = random.Random(seed)
-    paths = _sources()
-    shuffle.shuffle(paths)
-    sizes = np.cumsum([path.stat().st_size for path in paths])
-    paths = paths[: int(np.searchsorted(sizes, SOURCE_BYTES)) + 1]
-    parsed: list[Module] = []
-    for index, path in enumerate(paths):
+    rng = np.random.default_rng(seed)
+    modules: list[Module] = []
+    paths = _sources(rng)
+    for index, path in enumerate(paths, start=1):
+        modules += _read(path)
         report("reading the standard library", index, len(paths))
-        parsed += _read(path)
-    report("reading the standard library", len(paths), len(paths))
-    prose = [line for module in parsed for line in module.prose]
-    code = [line for module in parsed for line in module.code]
-    probe = _probe(prose, shuffle)
+    prose = [line for module in modules for line in module.prose]
+    code = [line for module in modules for line in module.code]
+    for name, lines in (("prose", prose), ("code", code), ("probe", _probe(prose, rng))):
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "target").mkdir()
-    seen: set[tuple[str, ...]] = set()
+    seen: set[str] = set()
     start = 0
     for split, size in SPLITS.items():
-        stop = start + round(len(parsed) * size / sum(SPLITS.values()))
-        pool = []
-        for module in parsed[start:stop]:
-            for sentence in module.labelled:
-                words = tuple(word for word, _ in sentence)
-                if words not in seen:
-                    seen.add(words)
-                    pool.append(sentence)
+        stop = start + round(len(modules) * size / sum(SPLITS.values()))
+        pool = list(dict.fromkeys(line for module in modules[start:stop] for line in module.labelled))
+        pool = [sentence for sentence in pool if sentence not in seen]
+        seen.update(pool)
         start = stop
         if len(pool) < size:
             raise _scarce(f"{len(pool)} sentences for {split}, {size} are needed")
-        lines = [
-            "".join(f"{word} {label}\n" for word, label in sentence)
-            for sentence in shuffle.sample(pool, size)
-        ]
-        (folder / "target" / f"{split}.conll").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name, text in (("prose", prose), ("code", code), ("probe", probe)):
-        (folder / f"{name}.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+        sentences = [pool[index] for index in rng.choice(len(pool), size, replace=False)]
+        (folder / "target" / f"{split}.conll").write_text("\n".join(sentences), encoding="utf-8")
 
 
 def _scarce(why: str) -> DataError:
     return DataError(
         "the standard library of this Python has too little source for the demo",
         why=why,
-        fix="run the demo with a Python from python.org, your system's full package, or uv",
+        fix="run the demo with a Python from python.org, uv, or your system's full package",
     )
 
 
-def _sources() -> list[Path]:
+def _sources(rng: np.random.Generator) -> list[Path]:
+    """Draw modules at random until there is enough to read."""
     library = Path(sysconfig.get_paths()["stdlib"])
-    paths = []
-    for path in sorted(library.rglob("*.py")):
-        if not OPTIONAL.intersection(path.relative_to(library).parts) and path.stat().st_size < 150_000:
-            paths.append(path)
-    return paths
+    paths = [
+        path for path in sorted(library.rglob("*.py")) if SKIPPED.isdisjoint(path.relative_to(library).parts)
+    ]
+    rng.shuffle(paths)
+    enough = np.searchsorted(np.cumsum([path.stat().st_size for path in paths]), SOURCE_BYTES)
+    return paths[: int(enough) + 1]
 
 
 def _read(path: Path) -> list[Module]:
@@ -336,11 +321,12 @@ def _read(path: Path) -> list[Module]:
             code.append(" ".join(words))
         labels = _labels(line, spans)
         if 8 <= len(words) <= 60 and any(label != "O" for label in labels):
-            labelled.append(list(zip(words, labels, strict=True)))
+            labelled.append("".join(f"{word} {label}\n" for word, label in zip(words, labels, strict=True)))
     return [Module(prose, code, labelled)]
 
 
 def _english(tree: ast.Module, tokens: Sequence[tokenize.TokenInfo]) -> Iterator[str]:
+    """Paragraphs of docstrings, and blocks of comments."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from re.split(r"\n\s*\n", ast.get_docstring(node) or "")
@@ -357,6 +343,7 @@ def _english(tree: ast.Module, tokens: Sequence[tokenize.TokenInfo]) -> Iterator
 
 
 def _sentences(text: str) -> Iterator[str]:
+    """Sentences that look like English, as words and punctuation separated by blanks."""
     if ">>>" in text or not text.isascii():
         return
     for sentence in re.split(r"(?<=[.!?:])\s+(?=[A-Z])", text):
@@ -365,19 +352,19 @@ def _sentences(text: str) -> Iterator[str]:
             yield " ".join(words)
 
 
-def _probe(prose: Sequence[str], shuffle: random.Random) -> list[str]:
+def _probe(prose: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Draw sentences of 10 to 40 words until there are `PROBE_WORDS`."""
     pool = sorted({line for line in prose if 10 <= len(line.split()) <= 40})
-    shuffle.shuffle(pool)
-    words = 0
-    for count, line in enumerate(pool, start=1):
-        words += len(line.split())
-        if words >= PROBE_WORDS:
-            return pool[:count]
-    raise _scarce(f"{words} words of prose, {PROBE_WORDS} are needed")
+    rng.shuffle(pool)
+    sizes = np.cumsum([len(line.split()) for line in pool])
+    enough = int(np.searchsorted(sizes, PROBE_WORDS)) + 1
+    if enough > len(pool):
+        raise _scarce(f"fewer than {PROBE_WORDS} words of prose")
+    return pool[:enough]
 
 
 def _logical_lines(tokens: Sequence[tokenize.TokenInfo]) -> Iterator[list[tuple[str, tuple[int, int]]]]:
-    """Words of each logical line with their places; strings become "str", other than ASCII drops the line."""
+    """Words of each logical line with their places; strings become "str", only ASCII lines."""
     line: list[tuple[str, tuple[int, int]]] = []
     plain, depth = True, 0
     for item in tokens:
@@ -402,24 +389,25 @@ def _logical_lines(tokens: Sequence[tokenize.TokenInfo]) -> Iterator[list[tuple[
 
 
 def _spans(tree: ast.Module) -> dict[tuple[int, int], tuple[int, str]]:
-    """Roles of names: (line, column) where one starts -> (column where it ends, role)."""
+    """Roles of names, dotted ones as a whole: (line, column) of the start -> (column of the end, role).
+
+    CALL what is called, TARGET what is assigned to, PARAM and KEYWORD of functions and calls, IMPORT, TYPE
+    bases and annotations, ERROR what is raised or caught. Where a name has two roles, the outer one counts.
+    """
     found: dict[tuple[int, int], tuple[int, str]] = {}
 
     def mark(node: ast.AST | None, role: str) -> None:
         if isinstance(node, ast.Tuple):
             for part in node.elts:
                 mark(part, role)
-        if (
-            isinstance(node, ast.Name | ast.Attribute)
-            and node.end_col_offset
-            and node.lineno == node.end_lineno
-        ):
-            start, inner = node.col_offset, node
+        if isinstance(node, ast.Name | ast.Attribute) and node.lineno == node.end_lineno:
+            start, end = node.col_offset, node.end_col_offset or 0
+            inner: ast.expr = node
             while isinstance(inner, ast.Attribute):
                 inner = inner.value
             if isinstance(node, ast.Attribute) and not isinstance(inner, ast.Name):
-                start = node.end_col_offset - len(node.attr)
-            found.setdefault((node.lineno, start), (node.end_col_offset, role))
+                start = end - len(node.attr)
+            found.setdefault((node.lineno, start), (end, role))
 
     def mark_word(line: int, column: int, word: str, role: str) -> None:
         found.setdefault((line, column), (column + len(word), role))
@@ -453,6 +441,7 @@ def _spans(tree: ast.Module) -> dict[tuple[int, int], tuple[int, str]]:
 def _labels(
     line: Sequence[tuple[str, tuple[int, int]]], spans: dict[tuple[int, int], tuple[int, str]]
 ) -> list[str]:
+    """Labels in BIO; DEF, the name being defined, is told by the word before."""
     labels = []
     row, end, role, before = 0, 0, "", ""
     for word, start in line:
@@ -476,14 +465,11 @@ _SEEDING = threading.Lock()
 """Held while first weights are drawn: transformers draws them from the one global generator."""
 
 
-class _Stopped(Exception):  # noqa: N818 - a way out of a thread, no error
-    """The build was interrupted."""
-
-
 def _train_all(root: Path, recipes: Sequence[Recipe], text: Path, seed: int, report: Report) -> None:
     """Train checkpoints side by side, one thread each.
 
-    Networks this small leave a second core mostly waiting, and badly so where other work wants it, too.
+    Two threads for one network are as fast on two quiet cores, but they wait for each other at every
+    operation, which is slow where other work wants a core, too.
     """
     stage = "training checkpoints"
     steps = {recipe.name: 0 for recipe in recipes}
@@ -494,10 +480,10 @@ def _train_all(root: Path, recipes: Sequence[Recipe], text: Path, seed: int, rep
         def advance(done: int) -> None:
             steps[recipe.name] = done
             if stop.is_set():
-                raise _Stopped
+                raise CancelledError
 
         advance(0)
-        with _Part(root / recipe.name) as part:
+        with _whole(root / recipe.name) as part:
             _write_checkpoint(part, recipe, text, seed, advance)
 
     bars = tf.utils.logging.is_progress_bar_enabled()
@@ -588,9 +574,12 @@ def _tokenizer(family: Family, lines: Sequence[str]) -> Any:
 def _model(family: Family, tokenizer: Any) -> Any:
     """Build the family's network for a tokenizer, with random weights and without dropout.
 
-    Dropout stays in the configuration for whoever tunes the checkpoint; seconds of training have no use for it.
+    Dropout stays in the configuration for whoever tunes it; seconds of training have no use for it.
     """
-    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("pad", "bos", "eos", "cls", "sep")}
+    ids = {
+        f"{role}_token_id": getattr(tokenizer, f"{role}_token_id")
+        for role in ("pad", "bos", "eos", "cls", "sep")
+    }
     return family.model(family.config(vocab_size=len(tokenizer), **family.options, **ids)).eval()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -318,13 +319,16 @@ class Hub:
 
     def _translate(self, what: str, error: Exception) -> ZooError:
         """Our error for one of the clients'; the order matters, as theirs inherit from one another."""
+        if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, httpx.HTTPError):
+            # What went wrong on the way; that nothing was in the cache either does not matter.
+            return self._translate(what, error.__cause__)
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
         match error:
             case GatedRepoError():
                 return AccessError(
                     f"{what}: access must be granted first.",
                     why="its owner asks for a licence to be accepted",
-                    fix=f"accept it at {self.endpoint}, log in ({_LOGIN}), then run the same command again",
+                    fix=f"accept it at {_page(error)}, log in ({_LOGIN}), then run the same command again",
                 )
             case RevisionNotFoundError():
                 return NotFoundError(
@@ -407,6 +411,12 @@ def _wait(error: HfHubHTTPError, attempt: int) -> float | None:
         return None
     asked = error.response.headers.get("Retry-After", "")
     return min(float(asked) if asked.isdigit() else 2.0 ** (attempt - 1), _LONGEST_WAIT)
+
+
+def _page(error: HfHubHTTPError) -> str:
+    """The page of the repository that refused a request."""
+    url = str(error.response.url).split("?")[0]
+    return re.sub(r"/api/models|/api(?=/datasets)|/(resolve|tree|revision)/.*", "", url)
 
 
 def _reason(error: Exception) -> str:

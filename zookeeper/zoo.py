@@ -473,9 +473,9 @@ class Zoo:
         started = time.monotonic()
         tuned, device = self._train(problem, recipe, seed, processes)
         predictions = {
-            split: tuned.predict(features, regression=summary.regression)
-            for split, features in problem.features.items()
-            if split != "train"
+            split: tuned.predict(problem.features[split], regression=summary.regression)
+            for split in ("validation", "test")
+            if split in problem.features
         }
         run = Run(
             id=run_id,

@@ -103,7 +103,14 @@ def show(view: View, *, as_json: bool) -> None:
 def _draw(view: View) -> None:
     if not view.rows:
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+        header_style="bold",
+    )
     for column in view.columns:
         table.add_column(
             Text(column.title),

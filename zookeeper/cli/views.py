@@ -81,9 +81,8 @@ def holdings(found: Sequence[Holding], home: str) -> View:
         [
             Column("MODEL"),
             Column("COMMIT", short, right=True),
-            Column("TYPE"),
             Column("PARAMS", count, right=True),
-            Column("DOWNLOAD", size, right=True),
+            Column("SIZE", size, right=True),
             Column("READ", right=True),
             Column("RUNS", right=True),
             Column("FLAGS"),
@@ -92,7 +91,6 @@ def holdings(found: Sequence[Holding], home: str) -> View:
             [
                 h.checkpoint.name,
                 h.checkpoint.revision.commit,
-                h.checkpoint.model_type,
                 h.checkpoint.parameters,
                 h.checkpoint.download_bytes,
                 len(h.features),
@@ -120,7 +118,7 @@ def holding(found: Holding) -> View:
         ("commit", checkpoint.revision.commit),
         ("asked for", checkpoint.revision.asked),
         ("also called", ", ".join(checkpoint.aliases)),
-        ("architecture", checkpoint.architecture),
+        ("architecture", checkpoint.architecture or checkpoint.model_type),
         ("parameters", f"{checkpoint.parameters:,}" if checkpoint.parameters else None),
         ("download", size(checkpoint.download_bytes)),
         ("whole repository", size(checkpoint.repo_bytes)),

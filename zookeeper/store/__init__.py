@@ -220,10 +220,10 @@ class Store:
         for table in ("checkpoint", "feature", "run"):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 the names are ours
         for path in (self.home / "checkpoints").glob("*.json"):
-            with _skipping_damage(self._note):
+            with files.disk(path), _skipping_damage(self._note):
                 _index_checkpoint(db, decode(Checkpoint, path.read_bytes()))
         for folder in self.artefacts():
-            with _skipping_damage(self._note):
+            with files.disk(folder), _skipping_damage(self._note):
                 record = _read_manifest(folder)["record"]
                 if folder.parent == self.home / "runs":
                     _index_run(db, decode(Run, record))
@@ -395,7 +395,7 @@ def _damaged(folder: Path, why: str) -> IntegrityError:
 def _skipping_damage(note: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
-    except (IntegrityError, OSError) as error:
+    except (IntegrityError, FileNotFoundError, NotADirectoryError) as error:
         note(f"left out of the index: {error}")
 
 

@@ -77,14 +77,12 @@ def train_head(
     if recipe.micro_batches % world:
         raise UsageError(f"{world} processes do not divide a step of {recipe.micro_batches} micro-batches.")
     regression = not problem.classes
-    centre, scale = _standardization(problem.features["train"], recipe.standardize)
-    y_centre, y_scale = (
-        _standardization(problem.labels["train"][:, None], True) if regression else (np.zeros(1), np.ones(1))
-    )
     labels = problem.labels["train"]
+    rows = np.arange(len(labels)) if regression else np.flatnonzero(labels != IGNORED)
+    centre, scale = _standardization(problem.features["train"][rows], recipe.standardize)
+    y_centre, y_scale = _standardization(labels[:, None], True) if regression else (np.zeros(1), np.ones(1))
     X = torch.from_numpy(((problem.features["train"] - centre) / scale).astype(np.float32))
     y = torch.from_numpy(((labels - y_centre) / y_scale).astype(np.float32) if regression else labels)
-    rows = np.arange(len(labels)) if regression else np.flatnonzero(labels != IGNORED)
 
     torch.manual_seed(seed)
     head = torch.nn.Linear(X.shape[1], problem.n_outputs)
@@ -183,12 +181,12 @@ def _loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _standardization(columns: NDArray[Any], wanted: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation of each column; a column that does not vary is left as it is."""
+    """Mean and deviation of each column; 1 for one that varies by no more than rounding does."""
     d = columns.shape[1]
     if not wanted:
         return np.zeros(d), np.ones(d)
-    scale = columns.std(axis=0, dtype=np.float64)
-    return columns.mean(axis=0, dtype=np.float64), np.where(scale < 1e-8, 1.0, scale)
+    centre, scale = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
+    return centre, np.where(scale < np.maximum(1e-8, 1e-6 * np.abs(centre)), 1.0, scale)
 
 
 def _better(value: float | None, best: float | None) -> bool:

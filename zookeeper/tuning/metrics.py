@@ -97,17 +97,19 @@ def measure(
     Returns:
         The metric; None where it is undefined.
     """
+    counted = labels != IGNORED if np.issubdtype(labels.dtype, np.integer) else np.ones(len(labels), bool)
+    if not counted.any():
+        return None
     judge = METRICS[metric](keep_in_memory=True)
     if metric == "span_f1":
         ends = np.cumsum(lengths)[:-1]
-        pairs = zip(np.split(predictions, ends), np.split(labels, ends), strict=True)
-        kept = [(p[y != IGNORED], y[y != IGNORED]) for p, y in pairs]
+        pairs = zip(*(np.split(a, ends) for a in (predictions, labels, counted)), strict=True)
+        kept = [(p[c], y[c]) for p, y, c in pairs]
         result = judge.compute(
             predictions=[[classes[int(i)] for i in p] for p, _ in kept],
             references=[[classes[int(i)] for i in y] for _, y in kept],
         )
     else:
-        counted = labels != IGNORED if np.issubdtype(labels.dtype, np.integer) else np.ones(len(labels), bool)
         result = judge.compute(predictions=predictions[counted], references=labels[counted])
     value = float(result[metric])
     return None if math.isnan(value) else value

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zookeeper.errors import DataError
-from zookeeper.records import Labelled, Target
+from zookeeper.errors import DataError, DegenerateInputError
+from zookeeper.records import IGNORED, Labelled, Target
 from zookeeper.tuning.metrics import measure, metric_of
 
 _VALIDATION_SHARE = 0.1
@@ -34,6 +34,13 @@ class Problem:
     classes: tuple[str, ...]
     metric: str
 
+    def __post_init__(self) -> None:
+        for split in ("train", "validation"):
+            if not (self.labels[split] != IGNORED).any():
+                raise DataError(f"no row of the {split} split has a label.")
+        if not all(np.isfinite(a).all() for a in (*self.features.values(), *self.labels.values())):
+            raise DegenerateInputError("features or labels are not finite (NaN or infinity).")
+
     @classmethod
     def of(
         cls,
@@ -52,7 +59,8 @@ class Problem:
             seed: draws the sentences for validation.
 
         Raises:
-            DataError: there are too few sentences to hold any out.
+            DataError: there are too few sentences to hold any out, or no labels to learn from or judge by.
+            DegenerateInputError: features or labels are not finite.
         """
         features = {split: np.concatenate(arrays, axis=1) for split, arrays in parts.items()}
         labels = {split: d.labels for split, d in data.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,9 @@ from zookeeper.records import Epoch, Recipe
 from zookeeper.tuning.loop import Tuned, train_head
 from zookeeper.tuning.problem import Problem
 
+# torchrun's own error, which says nothing, comes after those of the ranks.
+_FIRST_ERROR = re.compile(r"^(?:\[rank\d+\]: )?(?:\w+\.)*(\w*(?:Error|Exception): .+)$", re.MULTILINE)
+
 _ARRAYS, _PLAN, _HEAD, _HISTORY = "problem.safetensors", "plan.json", "head.safetensors", "history.json"
 
 
@@ -31,7 +35,7 @@ def train_in_processes(problem: Problem, recipe: Recipe, *, seed: int, device: s
 
     Raises:
         UsageError: the number of processes does not divide a step's micro-batches.
-        ZooError: a worker failed; its last words are given.
+        ZooError: a worker failed; the first error is given.
     """
     if recipe.micro_batches % processes:
         raise UsageError(
@@ -55,10 +59,9 @@ def train_in_processes(problem: Problem, recipe: Recipe, *, seed: int, device: s
             check=False,
         )
         if not (folder / _HISTORY).exists():
-            last = [line for line in done.stderr.splitlines() if "Error" in line] or [
-                done.stderr.strip()[-300:]
-            ]
-            raise ZooError("a training process failed.", why=last[-1].strip()[:300], fix="--processes 1")
+            cause = _FIRST_ERROR.search(done.stderr)
+            why = cause[1] if cause else done.stderr.strip()
+            raise ZooError("a training process failed.", why=why[-300:], fix="--processes 1")
         head, report = load_file(folder / _HEAD), json.loads((folder / _HISTORY).read_text())
         history = tuple(decode(Epoch, epoch) for epoch in report["history"])
         return Tuned(head["weight"], head["bias"], history, report["best_epoch"])

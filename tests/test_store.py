@@ -1,0 +1,786 @@
+"""What is stored stays stored: through damage, full disks, kills and many writers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zookeeper.errors import IntegrityError, NotFoundError, StorageError
+from zookeeper.records import (
+    Checkpoint,
+    Epoch,
+    FeatureKey,
+    FeatureSet,
+    Member,
+    ProbeChoice,
+    Reading,
+    Recipe,
+    RepoFile,
+    Revision,
+    Run,
+    Target,
+)
+from zookeeper.store import Store, files, migrations
+
+REVISION = Revision("org/name", "main", "0123456789" * 4)
+CHECKPOINT = Checkpoint(
+    revision=REVISION,
+    files=(RepoFile("config.json", 12, "git:" + "a" * 40), RepoFile("model.safetensors", 34, "sha256:b")),
+    architecture="BertForMaskedLM",
+    model_type="bert",
+    parameters=1_234,
+    repo_bytes=5_678,
+    tokenizer="tokenizer.json",
+    license="mit",
+    base_models=("org/base",),
+    tags=("fill-mask", "größe"),
+    gated=True,
+    problem="it has no tokenizer",
+    aliases=("name",),
+    added_at="2026-01-02T03:04:05Z",
+)
+RUN = Run(
+    id="0a1b2c3d4e5f",
+    target=Target(
+        name="t",
+        dataset="t.conll",
+        commit="1" * 40,
+        config=None,
+        task="token-classification",
+        text_column="tokens",
+        label_column="label",
+        classes=("B-X", "O"),
+        examples={"train": 3},
+        rows={"train": 30},
+        fingerprint="2" * 64,
+        local=True,
+    ),
+    members=(Member("org/name", REVISION, 16, 1_234, "mit"),),
+    recipe=Recipe(reading=Reading(layer="mean", pooling="last", max_length=64)),
+    seed=3,
+    processes=1,
+    metric="f1",
+    history=(Epoch(0, None, 0.25), Epoch(1, 0.1 + 0.2, None)),
+    best_epoch=1,
+    results={"validation": 1 / 3, "test": None},
+    held_out=0,
+    command="zoo tune -t t.conll",
+    versions={"numpy": "2"},
+    device="cpu",
+    seconds=1.5,
+    created_at="2026-01-02T03:04:05Z",
+)
+
+
+def array(number: int) -> np.ndarray[Any, Any]:
+    return np.full((3, 2), number, dtype=np.float32)
+
+
+def features(number: int) -> FeatureSet:
+    key = FeatureKey("org/name", REVISION.commit, f"{number:064x}", Reading(pooling="last"))
+    return FeatureSet(key, n_rows=3, dimension=2, n_empty=0, size=24, source="probe, «mots»")
+
+
+def save(store: Store, number: int) -> None:
+    store.save_features(features(number), array(number), {"device": "cpu"})
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power cuts are beyond these tests, so nothing waits for the disk; children do."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / "home", tmp_path / "cache"
+
+
+@pytest.fixture
+def full(places: tuple[Path, Path]) -> tuple[Path, Path]:
+    """A zoo with one of everything, and two feature sets."""
+    store = Store(*places)
+    store.add(CHECKPOINT)
+    save(store, 1)
+    save(store, 2)
+    store.save_covariance("c" * 64, np.eye(2))
+    store.save_run(RUN, {"weight": array(3)})
+    store.save_note("probe", ProbeChoice("wikitext2", 100, "d" * 64, 100, Reading()))
+    return places
+
+
+def check_full(store: Store) -> None:
+    """Everything that `full` stored is there and whole."""
+    assert store.checkpoints() == (CHECKPOINT,)
+    assert set(store.feature_sets()) == {features(1), features(2)}
+    assert store.runs() == (RUN,)
+    for number in (1, 2):
+        np.testing.assert_array_equal(store.features(features(number).key), array(number))
+    np.testing.assert_array_equal(store.run_arrays(RUN.id)["weight"], array(3))
+    covariance = store.covariance("c" * 64)
+    assert covariance is not None
+    np.testing.assert_array_equal(covariance, np.eye(2))
+    assert store.load_note("probe", ProbeChoice) is not None
+    assert store.verify().damaged == {}
+
+
+def folder_of(places: tuple[Path, Path], number: int) -> Path:
+    (folder,) = places[1].glob(f"features/v1/??/{features(number).key.digest}")
+    return folder
+
+
+def leftovers(places: tuple[Path, Path]) -> list[Path]:
+    return [path for place in places for path in place.rglob(".*")]
+
+
+def tree(places: tuple[Path, Path]) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()}
+
+
+# What is stored comes back
+
+
+def test_everything_comes_back_as_it_was(full: tuple[Path, Path]) -> None:
+    store = Store(*full)
+    check_full(store)
+    assert store.feature_set(features(1).key) == features(1)
+    assert store.load_note("probe", ProbeChoice) == ProbeChoice("wikitext2", 100, "d" * 64, 100, Reading())
+    assert leftovers(full) == []
+
+
+def test_arrays_keep_their_types_and_values(places: tuple[Path, Path]) -> None:
+    arrays = {
+        "weight": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32).T,
+        "labels": np.array([0, -100, 2], dtype=np.int64),
+        "odd": np.array([np.nan, np.inf, -0.0, 5e-324]),
+    }
+    Store(*places).save_run(RUN, arrays)
+    for name, found in Store(*places).run_arrays(RUN.id).items():
+        assert found.dtype == arrays[name].dtype
+        np.testing.assert_array_equal(found, arrays[name])
+
+
+def test_what_was_never_stored_is_absent(full: tuple[Path, Path]) -> None:
+    store = Store(*full)
+    assert store.feature_set(features(9).key) is None
+    assert store.covariance("e" * 64) is None
+    assert store.load_note("ranking", ProbeChoice) is None
+    with pytest.raises(NotFoundError):
+        store.features(features(9).key)
+    with pytest.raises(NotFoundError):
+        store.run_arrays("f" * 12)
+
+
+def test_reading_an_empty_zoo_leaves_no_trace(places: tuple[Path, Path]) -> None:
+    store = Store(*places)
+    assert store.checkpoints() == store.feature_sets() == store.runs() == ()
+    assert store.feature_set(features(1).key) is None
+    assert store.load_note("probe", ProbeChoice) is None
+    assert store.verify().checked == 0
+    assert not any(place.exists() for place in places)
+
+
+def test_what_is_newly_known_of_a_checkpoint_replaces_what_was(full: tuple[Path, Path]) -> None:
+    newer = replace(CHECKPOINT, aliases=("name", "other"))
+    Store(*full).add(newer)
+    assert Store(*full).checkpoints() == (newer,)
+
+
+def test_revisions_of_one_repository_live_side_by_side(full: tuple[Path, Path]) -> None:
+    other = replace(CHECKPOINT, revision=replace(REVISION, commit="f" * 40))
+    store = Store(*full)
+    store.add(other)
+    assert store.checkpoints() == (CHECKPOINT, other)
+    store.remove(REVISION)
+    assert Store(*full).checkpoints() == (other,)
+
+
+def test_features_outlive_their_checkpoint(full: tuple[Path, Path]) -> None:
+    store = Store(*full)
+    store.remove(REVISION)
+    store.remove(REVISION)  # of what is gone already
+    assert store.feature_set(features(1).key) == features(1)
+    store.rebuild()
+    assert Store(*full).checkpoints() == ()
+
+
+def test_discarded_features_are_gone_and_their_bytes_counted(full: tuple[Path, Path]) -> None:
+    store = Store(*full)
+    size = sum(path.stat().st_size for path in folder_of(full, 1).iterdir())
+    assert store.discard_features(features(1).key) == size
+    assert store.feature_sets() == (features(2),)
+    assert store.discard_features(features(1).key) == 0
+    save(store, 1)
+    check_full(Store(*full))
+
+
+def test_a_second_writer_wins_nothing_and_harms_nothing(full: tuple[Path, Path]) -> None:
+    before = tree(full)
+    Store(*full).save_features(features(1), array(1) + 1, {})
+    after = tree(full)
+    index = full[0] / "zoo.db"
+    assert before.pop(index) and after.pop(index)
+    assert after == before
+    check_full(Store(*full))
+
+
+def test_a_run_of_the_same_id_replaces_the_one_before(full: tuple[Path, Path]) -> None:
+    again = replace(RUN, created_at="2026-02-02T00:00:00Z")
+    Store(*full).save_run(again, {"weight": array(4)})
+    assert Store(*full).runs() == (again,)
+    np.testing.assert_array_equal(Store(*full).run_arrays(RUN.id)["weight"], array(4))
+    assert leftovers(full) == []
+
+
+def test_the_latest_run_comes_first(full: tuple[Path, Path]) -> None:
+    later = replace(RUN, id="f" * 12, created_at="2027-01-01T00:00:00Z")
+    Store(*full).save_run(later, {})
+    assert Store(*full).runs() == (later, RUN)
+
+
+# The index is only an index
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"garbage" * 1000),
+        lambda path: os.truncate(path, 100),
+        lambda path: os.truncate(path, 4096),
+        lambda path: os.truncate(path, path.stat().st_size // 2),
+        lambda path: path.write_bytes(path.read_bytes()[:8192] + bytes(path.stat().st_size - 8192)),
+    ],
+    ids=["deleted", "empty", "garbage", "cut-100", "cut-4096", "cut-half", "zeroed-tail"],
+)
+def test_a_lost_index_is_made_again_and_says_so(
+    full: tuple[Path, Path], spoil: Callable[[Path], object]
+) -> None:
+    spoil(full[0] / "zoo.db")
+    notes: list[str] = []
+    store = Store(*full, note=notes.append)
+    check_full(store)
+    store.add(CHECKPOINT)
+    assert [note for note in notes if "the index was made again" in note]
+    notes.clear()
+    store = Store(*full, note=notes.append)
+    check_full(store)
+    assert notes == []
+
+
+def test_reading_a_zoo_without_its_index_leaves_no_trace(full: tuple[Path, Path]) -> None:
+    (full[0] / "zoo.db").unlink()
+    before = tree(full)
+    check_full(Store(*full))
+    assert tree(full) == before
+
+
+def test_a_new_zoo_has_nothing_to_mend(places: tuple[Path, Path]) -> None:
+    notes: list[str] = []
+    store = Store(*places, note=notes.append)
+    save(store, 1)
+    store.add(CHECKPOINT)
+    store.save_run(RUN, {})
+    assert notes == []
+
+
+def test_what_cannot_be_read_is_left_out_of_a_new_index(full: tuple[Path, Path]) -> None:
+    (full[0] / "runs" / "notes.txt").write_text("somebody's own file")
+    (full[0] / "checkpoints" / "f.json").write_text("{")
+    (full[0] / "zoo.db").unlink()
+    notes: list[str] = []
+    assert Store(*full, note=notes.append).checkpoints() == (CHECKPOINT,)
+    assert len(notes) == 2
+    assert all(note.startswith("left out of the index") for note in notes)
+
+
+@pytest.mark.parametrize("action", ["checkpoints", "add", "save_features", "save_run"])
+def test_the_index_of_a_newer_zoo_is_refused_before_anything_is_written(
+    full: tuple[Path, Path], action: str
+) -> None:
+    with contextlib.closing(sqlite3.connect(full[0] / "zoo.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+    before = tree(full)
+    store = Store(*full)
+    actions: dict[str, Callable[[], object]] = {
+        "checkpoints": store.checkpoints,
+        "add": lambda: store.add(replace(CHECKPOINT, revision=replace(REVISION, commit="f" * 40))),
+        "save_features": lambda: save(store, 9),
+        "save_run": lambda: store.save_run(replace(RUN, id="f" * 12), {}),
+    }
+    with pytest.raises(StorageError, match="newer zoo") as caught:
+        actions[action]()
+    assert "--upgrade" in str(caught.value.fix)
+    assert tree(full) == before
+
+
+def test_a_row_without_its_file_is_absent(full: tuple[Path, Path]) -> None:
+    shutil.rmtree(folder_of(full, 1))
+    store = Store(*full)
+    assert store.feature_set(features(1).key) is None
+    assert store.feature_sets() == (features(2),)
+    with pytest.raises(NotFoundError):
+        store.features(features(1).key)
+
+
+def test_a_file_without_its_row_is_found(full: tuple[Path, Path], tmp_path: Path) -> None:
+    elsewhere = tmp_path / "other", tmp_path / "copy"
+    Store(*elsewhere).add(CHECKPOINT)
+    shutil.copytree(full[1], elsewhere[1])
+    store = Store(*elsewhere)
+    assert store.feature_set(features(1).key) == features(1)
+    assert set(store.feature_sets()) == {features(1), features(2)}
+
+
+def test_rebuilding_finds_what_the_index_missed_and_drops_what_is_gone(full: tuple[Path, Path]) -> None:
+    other = replace(RUN, id="f" * 12)
+    Store(full[0].with_name("other"), full[1]).save_run(other, {})
+    shutil.move(full[0].with_name("other") / "runs" / other.id, full[0] / "runs" / other.id)
+    shutil.rmtree(full[0] / "runs" / RUN.id)
+    Store(*full).rebuild()
+    assert Store(*full).runs() == (other,)
+
+
+# Damage is seen, never passed on
+
+
+def _damages(data: bytes) -> Iterator[bytes]:
+    """Every truncation and every flipped bit."""
+    yield from (data[:length] for length in range(len(data)))
+    for position in range(len(data)):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            yield bytes(flipped)
+
+
+@pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
+def test_every_truncation_and_every_flipped_bit_is_seen(full: tuple[Path, Path], name: str) -> None:
+    path = folder_of(full, 1) / name
+    for data in _damages(path.read_bytes()):
+        path.write_bytes(data)
+        with pytest.raises(IntegrityError):
+            Store(*full).features(features(1).key)
+        assert Store(*full).feature_set(features(1).key) in (None, features(1))
+
+
+@pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
+def test_half_an_artefact_is_absent(full: tuple[Path, Path], name: str) -> None:
+    (folder_of(full, 1) / name).unlink()
+    with pytest.raises(NotFoundError):
+        Store(*full).features(features(1).key)
+
+
+def test_good_features_under_another_name_are_refused(full: tuple[Path, Path]) -> None:
+    shutil.copytree(folder_of(full, 2), folder_of(full, 1), dirs_exist_ok=True)
+    store = Store(*full)
+    assert store.feature_set(features(1).key) is None
+    with pytest.raises(IntegrityError):
+        store.features(features(1).key)
+    assert list(store.verify().damaged) == [str(folder_of(full, 1))]
+
+
+def test_good_arrays_under_another_manifest_are_refused(full: tuple[Path, Path]) -> None:
+    name = "arrays.safetensors"
+    shutil.copy(folder_of(full, 2) / name, folder_of(full, 1) / name)
+    with pytest.raises(IntegrityError):
+        Store(*full).features(features(1).key)
+
+
+def test_a_good_covariance_under_another_name_is_absent(full: tuple[Path, Path]) -> None:
+    (folder,) = full[1].glob("covariances/v1/??/*")
+    other = "c" * 63 + "d"
+    shutil.copytree(folder, folder.with_name(other))
+    assert Store(*full).covariance(other) is None
+
+
+@pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
+def test_damaged_features_make_way_for_those_computed_again(full: tuple[Path, Path], name: str) -> None:
+    os.truncate(folder_of(full, 1) / name, 50)
+    save(Store(*full), 1)
+    check_full(Store(*full))
+    assert leftovers(full) == []
+
+
+def test_a_damaged_covariance_is_absent_and_can_be_stored_again(full: tuple[Path, Path]) -> None:
+    (path,) = full[1].glob("covariances/v1/??/*/arrays.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    store = Store(*full)
+    assert store.covariance("c" * 64) is None
+    store.save_covariance("c" * 64, np.eye(2))
+    check_full(store)
+
+
+def test_a_damaged_note_is_refused(full: tuple[Path, Path]) -> None:
+    (full[0] / "notes" / "probe.json").write_text('{"name": "wikitext2"}')
+    with pytest.raises(IntegrityError):
+        Store(*full).load_note("probe", ProbeChoice)
+
+
+def test_verify_counts_everything_and_names_what_is_damaged(full: tuple[Path, Path]) -> None:
+    steps: list[int] = []
+    store = Store(*full)
+    assert store.verify(steps.append).checked == 5  # a checkpoint, two feature sets, a covariance, a run
+    assert len(steps) == len(store.artefacts()) == 4
+    arrays = full[0] / "runs" / RUN.id / "arrays.safetensors"
+    arrays.write_bytes(bytes(len(arrays.read_bytes())))
+    (manifest,) = (full[0] / "checkpoints").iterdir()
+    copied = manifest.with_name("f" * 40 + ".json")
+    shutil.copy(manifest, copied)
+    torn = manifest.with_name("e" * 40 + ".json")
+    torn.write_bytes(manifest.read_bytes()[:-5])
+    found = store.verify()
+    assert found.checked == 7
+    assert found.damaged.keys() == {str(arrays.parent), str(copied), str(torn)}
+    assert "another checkpoint" in found.damaged[str(copied)]
+    assert all(found.damaged.values())
+
+
+# The disk refuses
+
+_CALLS = ((os, "fsync"), (os, "open"), *((Path, name) for name in ("open", "rename", "replace", "mkdir")))
+
+
+class Fault:
+    """Lets the n-th call to the file system fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, n: int, code: int) -> None:
+        self.left = n
+        self._code = code
+        for owner, name in _CALLS:
+            monkeypatch.setattr(owner, name, self._failing(getattr(owner, name)))
+
+    def _failing(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                raise OSError(self._code, os.strerror(self._code))
+            return call(*args, **options)
+
+        return counted
+
+
+_CODES = {errno.ENOSPC: "free some space", errno.EIO: "ZOO_HOME", errno.EROFS: "ZOO_HOME"}
+_WRITES: dict[str, Callable[[Store], None]] = {
+    "add": lambda store: store.add(replace(CHECKPOINT, revision=replace(REVISION, commit="f" * 40))),
+    "features": lambda store: save(store, 9),
+    "covariance": lambda store: store.save_covariance("e" * 64, np.ones((1, 1))),
+    "run": lambda store: store.save_run(replace(RUN, id="f" * 12), {"weight": array(4)}),
+    "replaced run": lambda store: store.save_run(RUN, {"weight": array(3)}),
+    "note": lambda store: store.save_note("ranking", CHECKPOINT),
+}
+
+
+@pytest.mark.parametrize("code", _CODES, ids=errno.errorcode.get)
+@pytest.mark.parametrize("write", _WRITES)
+def test_whichever_call_fails_nothing_is_lost_and_the_next_try_works(
+    full: tuple[Path, Path], tmp_path: Path, write: str, code: int
+) -> None:
+    n = 0
+    while True:
+        n += 1
+        places = tmp_path / f"{n}" / "home", tmp_path / f"{n}" / "cache"
+        for place, copy in zip(full, places, strict=True):
+            shutil.copytree(place, copy)
+        before = Store(*places)
+        with pytest.MonkeyPatch.context() as patches:
+            fault = Fault(patches, n, code)
+            try:
+                _WRITES[write](before)
+            except StorageError as error:
+                assert _CODES[code] in str(error.fix)
+                assert os.strerror(code).lower() in str(error.why)
+            else:
+                assert fault.left > 0, "a failed call went unnoticed"
+                break
+        assert fault.left <= 0
+        assert leftovers(places) == []
+        found = Store(*places)
+        assert CHECKPOINT in found.checkpoints()
+        assert {features(1), features(2)} <= set(found.feature_sets())
+        assert RUN in found.runs()
+        assert found.verify().damaged == {}
+        np.testing.assert_array_equal(found.run_arrays(RUN.id)["weight"], array(3))
+        _WRITES[write](before)
+        assert Store(*places).verify().damaged == {}
+        assert leftovers(places) == []
+    assert n > 4, "nothing was tried"
+
+
+def test_whichever_call_fails_in_a_new_zoo_the_next_try_works(tmp_path: Path) -> None:
+    n = 0
+    while True:
+        n += 1
+        places = tmp_path / f"{n}" / "home", tmp_path / f"{n}" / "cache"
+        store = Store(*places)
+        with pytest.MonkeyPatch.context() as patches:
+            Fault(patches, n, errno.ENOSPC)
+            try:
+                save(store, 1)
+            except StorageError as error:
+                assert "free some space" in str(error.fix)
+            else:
+                break
+        assert leftovers(places) == []
+        save(store, 1)
+        assert Store(*places).feature_sets() == (features(1),)
+    assert n > 8, "nothing was tried"
+
+
+# In processes of their own: real limits, kills and crowds. The functions run in the child.
+
+
+def child(function: Callable[..., None], *args: object, within: tuple[str, ...] = ()) -> Any:
+    """What a function of this file prints in a process of its own, as JSON."""
+    code = f"import sys, test_store; test_store.{function.__name__}(*sys.argv[1:])"
+    done = subprocess.run(
+        [*within, sys.executable, "-c", code, *map(str, args)],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def attempt(write: Callable[[], None]) -> str | None:
+    """Why a write was refused, and what to do, or None."""
+    try:
+        write()
+    except StorageError as error:
+        return f"{error.why}; {error.fix}"
+    return None
+
+
+def fill_the_disk(home: str, cache: str) -> None:
+    store = Store(Path(home), Path(cache))
+    save(store, 1)
+    wide = replace(features(2), dimension=10_000)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    refusals = []
+    # 20 kB are too few for the arrays; 4 kB are enough for small arrays, but not for the index.
+    for limit, write in (
+        (20_000, lambda: store.save_features(wide, np.ones((3, 10_000), np.float32), {})),
+        (4_000, lambda: save(store, 3)),
+        (4_000, lambda: store.add(CHECKPOINT)),
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        refusals.append(attempt(write))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert leftovers((Path(home), Path(cache))) == []
+        np.testing.assert_array_equal(Store(Path(home), Path(cache)).features(features(1).key), array(1))
+        write()
+    print(json.dumps(refusals))  # noqa: T201
+
+
+def test_a_full_disk_is_named_and_loses_nothing(places: tuple[Path, Path]) -> None:
+    refusals = child(fill_the_disk, *places)
+    assert len(refusals) == 3
+    assert all("free some space" in refusal for refusal in refusals)
+    store = Store(*places)
+    assert len(store.feature_sets()) == 3
+    assert store.checkpoints() == (CHECKPOINT,)
+    assert store.verify().damaged == {}
+
+
+def read_and_try_to_write(home: str, cache: str, user: str) -> None:
+    warm = Path(tempfile.mkdtemp())
+    save(Store(warm / "home", warm / "cache"), 1)  # whatever is imported late is imported now
+    os.seteuid(int(user))
+    store = Store(Path(home), Path(cache))
+    check_full(store)
+    refusals = [attempt(lambda write=write: write(store)) for write in _WRITES.values()]  # type: ignore[misc]
+    print(json.dumps(refusals))  # noqa: T201
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[tuple[Path, Path]]:
+    """A zoo with one of everything where other users can read it; `tmp_path` is closed to them."""
+    root = Path(tempfile.mkdtemp(prefix="zoo-read-only-"))
+    places = root / "home", root / "cache"
+    Store(*places).add(CHECKPOINT)
+    save(Store(*places), 1)
+    save(Store(*places), 2)
+    Store(*places).save_covariance("c" * 64, np.eye(2))
+    Store(*places).save_run(RUN, {"weight": array(3)})
+    Store(*places).save_note("probe", ProbeChoice("wikitext2", 100, "d" * 64, 100, Reading()))
+    yield places
+    for path in (root, *root.rglob("*")):
+        path.chmod(stat.S_IRWXU)
+    shutil.rmtree(root)
+
+
+def test_a_zoo_of_somebody_else_can_be_read_but_not_written(open_to_all: tuple[Path, Path]) -> None:
+    root = open_to_all[0].parent
+    for path in (*root.rglob("*"), root):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    user = 65534 if os.geteuid() == 0 else os.geteuid()  # permissions do not bind root
+    refusals = child(read_and_try_to_write, *open_to_all, user)
+    assert len(refusals) == len(_WRITES)
+    assert all("ZOO_HOME" in refusal for refusal in refusals)
+
+
+def test_a_zoo_on_a_read_only_disk_can_be_read_but_not_written(full: tuple[Path, Path]) -> None:
+    root = full[0].parent
+    mount = f"mount --bind '{root}' '{root}' && mount -o remount,ro,bind '{root}' && exec \"$@\""
+    flags = ["-m"] if os.geteuid() == 0 else ["-Urm"]
+    within = ("unshare", *flags, "sh", "-c", mount, "sh")
+    if not shutil.which("unshare") or subprocess.run([*within, "true"], capture_output=True).returncode:
+        pytest.skip("this system gives out no mount namespaces")
+    refusals = child(read_and_try_to_write, *full, os.geteuid(), within=within)
+    assert len(refusals) == len(_WRITES)
+    assert all("ZOO_HOME" in refusal for refusal in refusals)
+
+
+def kill_writers(home: str, cache: str) -> None:
+    """Fork a writer, read what it acknowledges, kill it at a random instant; twenty times."""
+    chance = random.Random(0)
+    acknowledged: list[int] = []
+    for turn in range(20):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if not pid:
+            store = Store(Path(home), Path(cache))
+            for number in range(turn * 1000, turn * 1000 + 1000):
+                save(store, number)
+                os.write(writer, f"{number}\n".encode())
+        os.close(writer)
+        time.sleep(chance.uniform(0.01, 0.1))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        with open(reader) as pipe:  # noqa: PTH123
+            acknowledged += map(int, pipe.read().split())
+    print(json.dumps(acknowledged))  # noqa: T201
+
+
+def test_whatever_was_acknowledged_before_a_kill_is_there(places: tuple[Path, Path]) -> None:
+    acknowledged = child(kill_writers, *places)
+    assert len(acknowledged) > 20
+    store = Store(*places)
+    assert store.verify().damaged == {}
+    stored = set(store.feature_sets())
+    for number in acknowledged:
+        assert features(number) in stored
+        np.testing.assert_array_equal(store.features(features(number).key), array(number))
+
+
+def crowd(work: Callable[[int], None]) -> None:
+    """Eight processes that begin at the same moment; fails if one of them does."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(8)
+
+    def begin(worker: int) -> None:
+        barrier.wait()
+        work(worker)
+
+    workers = [context.Process(target=begin, args=(worker,)) for worker in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    print(json.dumps([worker.exitcode for worker in workers]))  # noqa: T201
+
+
+def write_in_a_crowd(home: str, cache: str) -> None:
+    def work(worker: int) -> None:
+        store = Store(Path(home), Path(cache))
+        for number in range(5):
+            save(store, number)
+            save(store, 100 * worker + 10 + number)
+            np.testing.assert_array_equal(store.features(features(number).key), array(number))
+        store.add(replace(CHECKPOINT, revision=replace(REVISION, commit=f"{worker:040x}")))
+        store.save_run(RUN, {"weight": array(3)})
+
+    crowd(work)
+
+
+def test_eight_processes_write_the_same_and_different_features(places: tuple[Path, Path]) -> None:
+    assert child(write_in_a_crowd, *places) == [0] * 8
+    store = Store(*places)
+    expected = [*range(5), *(100 * worker + 10 + number for worker in range(8) for number in range(5))]
+    assert set(store.feature_sets()) == {features(number) for number in expected}
+    assert len(store.checkpoints()) == 8
+    assert store.runs() == (RUN,)
+    assert store.verify().damaged == {}
+    assert leftovers(places) == []
+
+
+def mend_in_a_crowd(home: str, cache: str) -> None:
+    crowd(lambda _: save(Store(Path(home), Path(cache)), 1))
+
+
+def test_eight_processes_mend_the_same_features(full: tuple[Path, Path]) -> None:
+    (folder_of(full, 1) / "arrays.safetensors").write_bytes(b"damaged")
+    assert child(mend_in_a_crowd, *full) == [0] * 8
+    check_full(Store(*full))
+    assert leftovers(full) == []
+
+
+def migrate_in_a_crowd(home: str, cache: str, log: str) -> None:
+    first = migrations.MIGRATIONS[0]
+
+    def logged(db: sqlite3.Connection) -> None:
+        with Path(log).open("a") as file:
+            file.write("migrated\n")
+        first(db)
+
+    migrations.MIGRATIONS = (logged,)
+    crowd(lambda _: save(Store(Path(home), Path(cache)), 1))
+
+
+def test_eight_processes_migrate_once(places: tuple[Path, Path], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert child(migrate_in_a_crowd, *places, log) == [0] * 8
+    assert log.read_text() == "migrated\n"
+    assert Store(*places).feature_sets() == (features(1),)
+
+
+def test_a_migration_that_fails_changes_nothing(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(db: sqlite3.Connection) -> None:
+        db.execute("CREATE TABLE checkpoint (x)")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(migrations, "MIGRATIONS", (half,))
+        with pytest.raises(StorageError):
+            save(Store(*places), 1)
+    save(Store(*places), 1)
+    assert Store(*places).feature_sets() == (features(1),)
+
+
+# Files
+
+
+def test_the_first_of_two_that_publish_wins(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert files.publish(folder, {"x": b"1"})
+    assert not files.publish(folder, {"x": b"2"})
+    assert (folder / "x").read_bytes() == b"1"
+    files.replace(folder, {"x": b"3"})
+    assert [path.name for path in folder.parent.iterdir()] == ["b"]
+    assert (folder / "x").read_bytes() == b"3"
