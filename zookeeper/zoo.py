@@ -62,6 +62,7 @@ from zookeeper.selection import Start, copies, greedy_mmi
 from zookeeper.settings import Settings
 from zookeeper.statistics import statistics
 from zookeeper.store import Store
+from zookeeper.store.files import disk
 
 if TYPE_CHECKING:
     from zookeeper.demo import DemoFiles
@@ -595,7 +596,7 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
     """
     from zookeeper.demo import build
 
-    with Stages(reporter) as stages:
+    with disk(folder), Stages(reporter) as stages:
         return build(folder, report=stages)
 
 

@@ -410,10 +410,10 @@ def _index_errors(home: Path) -> Iterator[None]:
 def _index_error(home: Path, error: sqlite3.Error) -> StorageError:
     text = str(error)
     fixes = {
-        "readonly": files._FIXES["denied"],
-        "unable to open": files._FIXES["denied"],
-        "full": files._FIXES["full"],
-        "disk I/O": files._FIXES["full"],
+        "readonly": files.FIXES["denied"],
+        "unable to open": files.FIXES["denied"],
+        "full": files.FIXES["full"],
+        "disk I/O": files.FIXES["full"],
         "locked": "another zoo command is writing; run this one again when it is done",
     }
     fix = next((fix for part, fix in fixes.items() if part in text), "zoo verify")

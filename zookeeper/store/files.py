@@ -14,7 +14,7 @@ from pathlib import Path
 from zookeeper.errors import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FIXES = {
+FIXES = {
     "full": "free some space, or set ZOO_HOME and ZOO_CACHE to a larger disk; nothing stored was lost",
     "denied": "set ZOO_HOME and ZOO_CACHE to folders that you may write to",
 }
@@ -32,7 +32,7 @@ def disk(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StorageError(
-            f"cannot write to {path}.", why=reason, fix=_FIXES["full" if error.errno in _FULL else "denied"]
+            f"cannot write to {path}.", why=reason, fix=FIXES["full" if error.errno in _FULL else "denied"]
         ) from error
 
 
