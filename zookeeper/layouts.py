@@ -1,4 +1,4 @@
-"""Which files of a repository make a checkpoint that can be loaded, and what they say of it."""
+"""Which files make a checkpoint that can be loaded, which a target, and what a configuration says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
+
+COLUMN_FILES = frozenset({".conll", ".conllu", ".txt"})
+"""Endings of files with a word a line and its labels in further columns."""
+
+TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+"""Endings of tables, and the builders of `datasets` that read them."""
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"

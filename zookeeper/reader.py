@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zookeeper import local
 from zookeeper.errors import CheckpointError, IntegrityError, NotFoundError
+from zookeeper.layouts import COLUMN_FILES, TABLES
 from zookeeper.probes import PROBES, TARGETS
 from zookeeper.records import (
     Checkpoint,
@@ -31,8 +32,6 @@ from zookeeper.store import Store
 
 if TYPE_CHECKING:
     from zookeeper.hub import Hub, Kind
-
-_DATA_FILES = {".conll", ".conllu", ".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,4 +200,4 @@ def target_source(target: TargetSource | str) -> TargetSource:
 
 def _is_path(text: str) -> bool:
     path = Path(text).expanduser()
-    return path.exists() or path.suffix in _DATA_FILES or text.startswith((".", "/", "~"))
+    return path.exists() or path.suffix in COLUMN_FILES | TABLES.keys() or text.startswith((".", "/", "~"))

@@ -1,0 +1,144 @@
+"""Probes and targets as sentences of words and labels, from files that are on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from zookeeper.data.labels import target_of
+from zookeeper.data.tables import config_of, load, load_repository, split_files, table_of, text_of
+from zookeeper.errors import DataError, NotFoundError
+from zookeeper.layouts import TABLES
+from zookeeper.records import Corpus, Dataset, Labelled, Probe, RepoFile, Target, TargetSource, digest_of
+
+PARQUET_BRANCH = "refs/convert/parquet"
+
+
+# Probes
+
+
+def probe_from_lines(lines: Iterable[str], *, max_words: int, min_words: int = 1) -> Corpus:
+    """The first `max_words` words of the lines that have at least `min_words`.
+
+    Raises:
+        DataError: there are none.
+    """
+    sentences: list[tuple[str, ...]] = []
+    left = max_words
+    for line in lines:
+        words = line.split()
+        if len(words) < min_words or not words:
+            continue
+        sentences.append(tuple(words[:left]))
+        left -= len(sentences[-1])
+        if left <= 0:
+            break
+    if not sentences:
+        raise DataError("the probe has no text.", why=f"no line has {min_words} words or more")
+    return Corpus(tuple(sentences), "word")
+
+
+def probe_from_file(path: Path, *, max_words: int) -> Corpus:
+    """A probe from any text file, one sentence or paragraph a line.
+
+    Raises:
+        DataError: it is no UTF-8 text, or empty.
+    """
+    return probe_from_lines(text_of(path).splitlines(), max_words=max_words)
+
+
+def probe_files(dataset: Dataset, probe: Probe) -> tuple[RepoFile, ...]:
+    """The files of a dataset that hold a probe."""
+    stem = f"{probe.config}/{probe.split}"
+    found = tuple(f for f in dataset.files if f.path.startswith(stem) and f.path.endswith(".parquet"))
+    if not found:
+        raise DataError(f"{probe.dataset} has no files {stem}*.parquet.")
+    return found
+
+
+def probe_from_snapshot(folder: Path, files: Sequence[RepoFile], probe: Probe, *, max_words: int) -> Corpus:
+    """A named probe from the files of its dataset."""
+    table = load("parquet", [folder / file.path for file in files])
+    if probe.column not in table.column_names:
+        raise DataError(f"{probe.dataset} has no column {probe.column}.", why=f"it has {table.column_names}")
+    return probe_from_lines(table[probe.column], max_words=max_words, min_words=probe.min_words)
+
+
+# Targets
+
+
+def target_from_path(
+    source: TargetSource, *, splits: Sequence[str], max_examples: int | None = None
+) -> tuple[Target, dict[str, Labelled]]:
+    """A target from a file (its training split) or a folder with a file for each split.
+
+    Args:
+        source: where it is.
+        splits: which splits are wanted; those that it lacks are left out, the first must be there.
+        max_examples: at most so many sentences of each split, drawn with a fixed seed.
+
+    Raises:
+        NotFoundError: there is no such file, or no file for the first split.
+        DataError: it cannot be read as a target.
+    """
+    path = Path(source.dataset).expanduser()
+    files = split_files(path) if path.is_dir() else {splits[0]: path}
+    if not path.exists():
+        raise NotFoundError(f"there is no file {path}.")
+    if splits[0] not in files:
+        raise NotFoundError(
+            f"{path} has no {splits[0]} split.", why=f"it has: {', '.join(sorted(files)) or 'no data files'}"
+        )
+    wanted = {split: files[split] for split in splits if split in files}
+    tables = {split: table_of(file, source.columns) for split, file in wanted.items()}
+    content = [[split, hashlib.sha256(file.read_bytes()).hexdigest()] for split, file in wanted.items()]
+    return target_of(source, tables, commit=digest_of(content)[:40], local=True, max_examples=max_examples)
+
+
+def runs_a_script(dataset: Dataset) -> bool:
+    """Whether a dataset is a loading script and no data, so that only the Hub's parquet copy can be read."""
+    paths = [file.path for file in dataset.files]
+    script = dataset.revision.repo_id.split("/")[-1] + ".py"
+    return script in paths
+
+
+def target_files(dataset: Dataset, source: TargetSource) -> tuple[RepoFile, ...]:
+    """The files of a dataset that a target needs.
+
+    Raises:
+        DataError: it has no data that can be read, or several configurations and none was named.
+    """
+    if dataset.revision.asked == PARQUET_BRANCH:
+        config = config_of(dataset, source)
+        return tuple(
+            f for f in dataset.files if re.match(rf"{re.escape(config)}/[^/]+/\d+\.parquet$", f.path)
+        )
+    found = tuple(f for f in dataset.files if Path(f.path).suffix in TABLES or f.path == "README.md")
+    if all(file.path == "README.md" for file in found):
+        raise DataError(
+            f"{source.dataset} has no data that zoo can read.", why=f"it reads {', '.join(TABLES)}"
+        )
+    return found
+
+
+def target_from_snapshot(
+    folder: Path,
+    dataset: Dataset,
+    source: TargetSource,
+    *,
+    splits: Sequence[str],
+    max_examples: int | None = None,
+) -> tuple[Target, dict[str, Labelled]]:
+    """A target from the files of a dataset of the Hub; arguments and errors as `target_from_path`."""
+    if dataset.revision.asked == PARQUET_BRANCH:
+        found: dict[str, list[Path]] = {}
+        for file in target_files(dataset, source):
+            found.setdefault(file.path.split("/")[-2], []).append(folder / file.path)
+        tables = {split: load("parquet", paths) for split, paths in found.items() if split in splits}
+    else:
+        tables = load_repository(folder, source, splits)
+    if splits[0] not in tables:
+        raise NotFoundError(f"{source.dataset} has no {splits[0]} split.")
+    return target_of(source, tables, commit=dataset.revision.commit, local=False, max_examples=max_examples)
