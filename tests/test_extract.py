@@ -341,6 +341,18 @@ def test_sides_of_the_tokenizer_do_not_matter(
     assert close(features(folder, *SENTENCES), features(checkpoints["bert"], *SENTENCES), atol=0)
 
 
+def test_padding_token_beyond_the_embeddings_does_not_matter(
+    copy: Callable[[str], Path], checkpoints: Checkpoints
+) -> None:
+    folder = copy("gpt2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<beyond>"})
+    tokenizer.save_pretrained(folder)
+    n_embeddings = transformers.AutoModel.from_pretrained(folder).get_input_embeddings().num_embeddings
+    assert tokenizer.pad_token_id == n_embeddings
+    assert close(features(folder, *SENTENCES), features(checkpoints["gpt2"], *SENTENCES), atol=1e-6)
+
+
 def test_padding_and_truncation_of_the_tokenizer_do_not_matter(
     copy: Callable[[str], Path], checkpoints: Checkpoints
 ) -> None:
@@ -418,6 +430,7 @@ def test_weights_stored_in_half_precision_are_read_in_single(
     edit_weights(folder, lambda w: w.update({name: t.to(dtype) for name, t in w.items()}))
     half = features(folder, *PLAIN)
     edit_weights(folder, lambda w: w.update({name: t.float() for name, t in w.items()}))
+    edit_json(folder / "config.json", dtype="float32")
     assert half.dtype == np.float32
     assert close(half, features(folder, *PLAIN), atol=0)
 

@@ -292,12 +292,11 @@ class _Pieces:
             position = np.array([i for i, word in enumerate(words) if word is not None], dtype=np.int64)
             row = np.array([0 if whole else word for word in words if word is not None], dtype=np.int64)
             offset = np.arange(len(position))
-            # Distance to the nearer edge; the sentence's own ends cut nothing.
-            left = offset if window else np.full(len(offset), len(words))
-            right = offset[::-1] if window < len(word_ids) - 1 else np.full(len(offset), len(words))
             piece = window * step + offset
             columns.append(
-                np.stack([piece, -np.minimum(left, right), np.full(len(offset), window), position, row])
+                np.stack(
+                    [piece, -np.minimum(offset, offset[::-1]), np.full(len(offset), window), position, row]
+                )
             )
         table = np.concatenate(columns, axis=1)
         table = table[:, np.lexsort((table[2], table[1], table[0]))]

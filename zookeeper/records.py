@@ -240,7 +240,16 @@ class ProbeChoice:
 
 @dataclass(frozen=True, slots=True)
 class FeatureKey:
-    """Everything that makes a feature set, and so its name."""
+    """Everything that makes a feature set, and so its name.
+
+    Attributes:
+        repo_id: of the checkpoint.
+        commit: of the checkpoint.
+        corpus: digest of the text.
+        reading: layer, pooling, precision and window.
+        prefix_space: whether a word is read as in the middle of a text, also by byte-level tokenizers.
+        extractor: version of what reads.
+    """
 
     repo_id: str
     commit: str
@@ -548,7 +557,7 @@ class Recipe:
         patience: passes without a better validation metric before it stops.
         batch_rows: rows of one micro-batch.
         micro_batches: micro-batches of one step; any number of processes that divides it gives the
-            same result.
+            same result, to the bit with two of them.
         learning_rate: of Adam.
         weight_decay: of the head.
         standardize: whether columns are brought to mean 0 and deviation 1 of the training split.

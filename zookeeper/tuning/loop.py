@@ -2,7 +2,8 @@
 
 A step is a fixed number of micro-batches, whoever computes them: rank r of w takes r, r + w, … Their losses
 are summed and divided by the labels of the whole step, so neither an uneven end nor the number of processes
-changes the gradient. The order of examples is a function of seed and epoch alone.
+changes the gradient. The order of examples is a function of seed and epoch alone. With two micro-batches a
+step, as by default, the weights are the same to the bit; with more, up to the rounding of their sum.
 """
 
 from __future__ import annotations
