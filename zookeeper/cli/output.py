@@ -138,7 +138,7 @@ def say(text: str) -> None:
     """Words for people; lines stay lines."""
     console = _console(stderr=True)
     for line in text.split("\n"):
-        console.print(Text(term(line)), soft_wrap=True)
+        console.print(Text(term(line)), soft_wrap=not console.is_terminal)
 
 
 def show_error(message: str, why: str | None = None, fix: str | None = None) -> None:
@@ -177,7 +177,7 @@ class Terminal:
     def note(self, text: str) -> None:
         """Say one thing worth knowing."""
         if self._progress:
-            self._progress.console.print(Text(term(text)), soft_wrap=True)
+            self._progress.console.print(Text(term(text)))
         else:
             say(text)
 

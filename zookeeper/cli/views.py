@@ -172,8 +172,7 @@ def covariance(found: Covariance) -> View:
             Column("NOTE"),
         ],
         rows,
-        heading=f"κ of {m} checkpoints on {found.probe or 'a file'}, centred linear kernels; "
-        f"smallest eigenvalue {smallest:.3g}",
+        heading=f"κ of {m} checkpoints on {found.probe or 'a file'}; smallest eigenvalue {smallest:.3g}",
         notes=notes,
         outcomes=[*found.left_out, *(Outcome(name, "done") for name in names)],
     )
@@ -262,7 +261,7 @@ def runs(found: Sequence[Run]) -> View:
         [
             Column("RUN", right=True),
             Column("TARGET"),
-            Column("MEMBERS"),
+            Column("MEMBERS", _some),
             Column("METRIC"),
             Column("VALIDATION", number(4), right=True),
             Column("TEST", number(4), right=True),
