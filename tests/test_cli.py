@@ -249,3 +249,20 @@ def test_json_is_ascii_so_that_any_pipe_takes_it(measured: Zoo) -> None:
     text = measured("ls", "--json").stdout
     assert text.isascii()
     assert json.loads(text)
+
+
+def test_two_processes_tune_as_one_does(
+    measured: Zoo, target_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = measured("tune", "-t", target_folder, "bert", "gpt2", "--json").json
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "other"))
+    measured("add", *(member["revision"]["repo_id"] for member in alone["members"]))
+    together = measured("tune", "-t", target_folder, "bert", "gpt2", "--processes", "2", "--json").json
+    assert (alone.pop("processes"), together.pop("processes")) == (1, 2)
+    for run in (alone, together):
+        for name in ("seconds", "created_at", "command"):
+            del run[name]
+    assert together == alone
+    refused = measured("tune", "-t", target_folder, "bert", "--processes", "3")
+    assert refused.exit_code == 2
+    assert "--processes 2" in refused.stderr

@@ -31,7 +31,7 @@ from zookeeper.settings import Settings
 from zookeeper.store import Store
 
 if TYPE_CHECKING:
-    from zookeeper.hub import Hub, Kind
+    from zookeeper.hub import Hub
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +166,10 @@ class Reader:
                 return local.fetch(checkpoint, advance=advance)
             return self._hub().fetch(checkpoint.revision, checkpoint.files, advance=advance)
 
-    def _fetch(self, dataset: Dataset, files: tuple[RepoFile, ...], kind: Kind = "dataset") -> Path:
+    def _fetch(self, dataset: Dataset, files: tuple[RepoFile, ...]) -> Path:
         size = sum(file.size for file in files)
         with self._reporter.track(f"fetching {dataset.revision.repo_id}", size, "bytes") as advance:
-            return self._hub().fetch(dataset.revision, files, kind=kind, advance=advance)
+            return self._hub().fetch(dataset.revision, files, kind="dataset", advance=advance)
 
     def _dataset(self, name: str, revision: str) -> Dataset:
         """A dataset at the commit that its name meant when this zoo first met it."""

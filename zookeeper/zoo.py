@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -38,6 +39,7 @@ from zookeeper.records import (
     Checkpoint,
     Covariance,
     EvalCard,
+    FeatureSet,
     Holding,
     Labelled,
     Member,
@@ -162,19 +164,16 @@ class Zoo:
 
     def holdings(self) -> tuple[Holding, ...]:
         """All checkpoints, by name, with what the zoo has of each."""
-        features, runs = self.store.feature_sets(), self.store.runs()
+        features: defaultdict[str, list[FeatureSet]] = defaultdict(list)
+        for found in self.store.feature_sets():
+            features[f"{found.key.repo_id}@{found.key.commit}"].append(found)
+        runs: defaultdict[str, list[str]] = defaultdict(list)
+        for run in self.store.runs():
+            for member in run.members:
+                runs[str(member.revision)].append(run.id)
         return tuple(
-            Holding(
-                checkpoint,
-                features=tuple(
-                    f
-                    for f in features
-                    if (f.key.repo_id, f.key.commit)
-                    == (checkpoint.revision.repo_id, checkpoint.revision.commit)
-                ),
-                runs=tuple(r.id for r in runs if checkpoint.revision in [m.revision for m in r.members]),
-            )
-            for checkpoint in self.store.checkpoints()
+            Holding(c, tuple(features[str(c.revision)]), tuple(runs[str(c.revision)]))
+            for c in self.store.checkpoints()
         )
 
     def show(self, name: str) -> Holding:
@@ -448,6 +447,8 @@ class Zoo:
         Raises:
             ZooError: the target or a member cannot be had; features that were computed are kept.
         """
+        from zookeeper.tuning.problem import Problem
+
         splits = ("train", "validation", "test") if test else ("train", "validation")
         members = self._collection.chosen(names)
         summary, data = self._reader.target(target_source(target), splits, max_examples)
@@ -468,8 +469,6 @@ class Zoo:
             ]
             for split, d in data.items()
         }
-        from zookeeper.tuning.problem import Problem
-
         problem = Problem.of(summary, data, parts, seed=seed)
         started = time.monotonic()
         tuned, device = self._train(problem, recipe, seed, processes)
