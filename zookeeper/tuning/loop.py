@@ -80,25 +80,13 @@ def train_head(
     regression = not problem.classes
     labels = problem.labels["train"]
     rows = np.arange(len(labels)) if regression else np.flatnonzero(labels != IGNORED)
-    centre, scale = _standardization(problem.features["train"][rows], recipe.standardize)
-    y_centre, y_scale = _standardization(labels[:, None], True) if regression else (np.zeros(1), np.ones(1))
-    X = torch.from_numpy(((problem.features["train"] - centre) / scale).astype(np.float32))
-    y = torch.from_numpy(((labels - y_centre) / y_scale).astype(np.float32) if regression else labels)
+    scales = _Scales.of(problem, rows, standardize=recipe.standardize)
+    X, y = scales.inputs(problem.features["train"]), scales.outputs(labels)
 
     torch.manual_seed(seed)
     head = torch.nn.Linear(X.shape[1], problem.n_outputs)
     optimizer = torch.optim.Adam(head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     head, optimizer = accelerator.prepare(head, optimizer)
-
-    def folded() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weights for features and labels as they are."""
-        layer = accelerator.unwrap_model(head)
-        weight = layer.weight.detach().cpu().numpy().astype(np.float64) / scale
-        bias = layer.bias.detach().cpu().numpy() - weight @ centre
-        return (
-            (weight * y_scale[:, None]).astype(np.float32),
-            (bias * y_scale + y_centre).astype(np.float32),
-        )
 
     history: list[Epoch] = []
     best: Tuned | None = None
@@ -107,7 +95,7 @@ def train_head(
         if epoch:
             with _one_thread():
                 loss = _pass(accelerator, head, optimizer, X, y, rows, recipe, [seed, epoch])
-        tuned = Tuned(*folded(), (), epoch)
+        tuned = Tuned(*scales.folded(accelerator.unwrap_model(head)), (), epoch)
         # Every rank evaluates: equal weights give equal metrics, so all stop together without a word.
         value = problem.measure(
             "validation", tuned.predict(problem.features["validation"], regression=regression)
@@ -121,6 +109,52 @@ def train_head(
     if best is None:
         raise UsageError("the recipe has no epochs.")
     return Tuned(best.weight, best.bias, tuple(history), best.best_epoch)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scales:
+    """Standardisation of features and, in a regression, of the target; folded back into what was learnt.
+
+    Attributes:
+        centre, scale: (d,) of the features.
+        y_centre, y_scale: (1,) of the target; 0 and 1 for classes.
+    """
+
+    centre: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    y_centre: NDArray[np.float64]
+    y_scale: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, problem: Problem, rows: NDArray[np.int64], *, standardize: bool) -> _Scales:
+        """From the training rows that count."""
+        features, labels = problem.features["train"][rows], problem.labels["train"][rows, None]
+        return cls(*_moments(features, standardize), *_moments(labels, not problem.classes))
+
+    def inputs(self, features: NDArray[np.float32]) -> torch.Tensor:
+        """What the head reads."""
+        return torch.from_numpy(((features - self.centre) / self.scale).astype(np.float32))
+
+    def outputs(self, labels: NDArray[Any]) -> torch.Tensor:
+        """What it learns."""
+        if np.issubdtype(labels.dtype, np.integer):
+            return torch.from_numpy(labels)
+        return torch.from_numpy(((labels - self.y_centre) / self.y_scale).astype(np.float32))
+
+    def folded(self, layer: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weight and bias for features and target as they are."""
+        weight = layer.weight.detach().cpu().numpy().astype(np.float64) / self.scale
+        bias = layer.bias.detach().cpu().numpy() - weight @ self.centre
+        weight, bias = weight * self.y_scale[:, None], bias * self.y_scale + self.y_centre
+        return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def _moments(columns: NDArray[Any], wanted: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each column; 1 for one that varies by no more than rounding does."""
+    if not wanted:
+        return np.zeros(columns.shape[1]), np.ones(columns.shape[1])
+    centre, scale = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
+    return centre, np.where(scale < np.maximum(1e-8, 1e-6 * np.abs(centre)), 1.0, scale)
 
 
 def _pass(
@@ -179,15 +213,6 @@ def _loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     if y.is_floating_point():
         return functional.mse_loss(outputs[:, 0], y, reduction="sum")
     return functional.cross_entropy(outputs, y, reduction="sum")
-
-
-def _standardization(columns: NDArray[Any], wanted: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation of each column; 1 for one that varies by no more than rounding does."""
-    d = columns.shape[1]
-    if not wanted:
-        return np.zeros(d), np.ones(d)
-    centre, scale = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
-    return centre, np.where(scale < np.maximum(1e-8, 1e-6 * np.abs(centre)), 1.0, scale)
 
 
 def _better(value: float | None, best: float | None) -> bool:
