@@ -125,7 +125,12 @@ class Hub:
             f'dataset "{name}"',
             lambda: self._api.dataset_info(name, revision=revision, files_metadata=True, timeout=_TIMEOUT),
         )
-        return Dataset(Revision(repo_id=info.id, asked=revision, commit=str(info.sha)), _files(info))
+        card = info.card_data.to_dict() if info.card_data else {}  # type: ignore[no-untyped-call]
+        return Dataset(
+            revision=Revision(repo_id=info.id, asked=revision, commit=str(info.sha)),
+            files=_files(info),
+            layout=_layout(card.get("configs")),
+        )
 
     def fetch(
         self,
@@ -401,6 +406,21 @@ def _files(info: ModelInfo | DatasetInfo) -> tuple[RepoFile, ...]:
         )
         for file in info.siblings or ()
     )
+
+
+def _layout(configs: Any) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Configurations, splits and patterns of a card, of which anything may be anything."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for config in configs if isinstance(configs, list) else ():
+        given = config.get("data_files") if isinstance(config, dict) else None
+        splits = found.setdefault(str(config.get("config_name", "default")), {}) if given else {}
+        for item in given if isinstance(given, list) else [given]:
+            entry = item if isinstance(item, dict) else {"path": item}
+            paths = entry.get("path")
+            patterns = paths if isinstance(paths, list) else [paths]
+            split = str(entry.get("split", "train"))
+            splits[split] = splits.get(split, ()) + tuple(p for p in patterns if isinstance(p, str))
+    return found
 
 
 def _digest(path: Path, like: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from zookeeper import local
-from zookeeper.errors import CheckpointError, IntegrityError, NotFoundError
+from zookeeper.errors import CheckpointError, DataError, IntegrityError, NotFoundError
 from zookeeper.layouts import COLUMN_FILES, TABLES
 from zookeeper.probes import PROBES, TARGETS
 from zookeeper.records import (
@@ -104,11 +104,16 @@ class Reader:
             else:
                 dataset = self._dataset(source.dataset, source.revision or "main")
                 if data.runs_a_script(dataset):
+                    if source.revision:
+                        raise DataError(
+                            f"{source.name} is a loading script, which nothing runs any more.",
+                            why="the Hub keeps a copy of its newest data only",
+                            fix=f"leave out @{source.revision}",
+                        )
                     dataset = self._dataset(source.dataset, data.PARQUET_BRANCH)
-                folder = self._fetch(dataset, data.target_files(dataset, source))
-                found = data.target_from_snapshot(
-                    folder, dataset, source, splits=splits, max_examples=max_examples
-                )
+                files = data.split_files_of(dataset, source, splits)
+                folder = self._fetch(dataset, tuple(file for found in files.values() for file in found))
+                found = data.target_from_snapshot(folder, dataset, source, files, max_examples=max_examples)
             advance(1)
         return found
 

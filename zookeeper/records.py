@@ -91,10 +91,12 @@ class Dataset:
     Attributes:
         revision: where and which.
         files: all of its files.
+        layout: patterns of the files of each split of each configuration, as its card says.
     """
 
     revision: Revision
     files: tuple[RepoFile, ...]
+    layout: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zookeeper.data.labels import target_of
-from zookeeper.data.tables import config_of, load, load_repository, split_files, table_of, text_of
+from zookeeper.data.layout import PARQUET_BRANCH, runs_a_script, split_files, split_files_of
+from zookeeper.data.tables import load, table_of, text_of
 from zookeeper.errors import DataError, NotFoundError
-from zookeeper.layouts import TABLES
 from zookeeper.records import Corpus, Dataset, Labelled, Probe, RepoFile, Target, TargetSource, digest_of
 
-PARQUET_BRANCH = "refs/convert/parquet"
+__all__ = [
+    "PARQUET_BRANCH",
+    "probe_files",
+    "probe_from_file",
+    "probe_from_lines",
+    "probe_from_snapshot",
+    "runs_a_script",
+    "split_files_of",
+    "target_from_path",
+    "target_from_snapshot",
+]
 
 
 # Probes
@@ -92,53 +101,30 @@ def target_from_path(
             f"{path} has no {splits[0]} split.", why=f"it has: {', '.join(sorted(files)) or 'no data files'}"
         )
     wanted = {split: files[split] for split in splits if split in files}
-    tables = {split: table_of(file, source.columns) for split, file in wanted.items()}
+    tables = {split: table_of([file], source.columns) for split, file in wanted.items()}
     content = [[split, hashlib.sha256(file.read_bytes()).hexdigest()] for split, file in wanted.items()]
     return target_of(source, tables, commit=digest_of(content)[:40], local=True, max_examples=max_examples)
-
-
-def runs_a_script(dataset: Dataset) -> bool:
-    """Whether a dataset is a loading script and no data, so that only the Hub's parquet copy can be read."""
-    paths = [file.path for file in dataset.files]
-    script = dataset.revision.repo_id.split("/")[-1] + ".py"
-    return script in paths
-
-
-def target_files(dataset: Dataset, source: TargetSource) -> tuple[RepoFile, ...]:
-    """The files of a dataset that a target needs.
-
-    Raises:
-        DataError: it has no data that can be read, or several configurations and none was named.
-    """
-    if dataset.revision.asked == PARQUET_BRANCH:
-        config = config_of(dataset, source)
-        return tuple(
-            f for f in dataset.files if re.match(rf"{re.escape(config)}/[^/]+/\d+\.parquet$", f.path)
-        )
-    found = tuple(f for f in dataset.files if Path(f.path).suffix in TABLES or f.path == "README.md")
-    if all(file.path == "README.md" for file in found):
-        raise DataError(
-            f"{source.dataset} has no data that zoo can read.", why=f"it reads {', '.join(TABLES)}"
-        )
-    return found
 
 
 def target_from_snapshot(
     folder: Path,
     dataset: Dataset,
     source: TargetSource,
+    files: Mapping[str, Sequence[RepoFile]],
     *,
-    splits: Sequence[str],
     max_examples: int | None = None,
 ) -> tuple[Target, dict[str, Labelled]]:
-    """A target from the files of a dataset of the Hub; arguments and errors as `target_from_path`."""
-    if dataset.revision.asked == PARQUET_BRANCH:
-        found: dict[str, list[Path]] = {}
-        for file in target_files(dataset, source):
-            found.setdefault(file.path.split("/")[-2], []).append(folder / file.path)
-        tables = {split: load("parquet", paths) for split, paths in found.items() if split in splits}
-    else:
-        tables = load_repository(folder, source, splits)
-    if splits[0] not in tables:
-        raise NotFoundError(f"{source.dataset} has no {splits[0]} split.")
+    """A target from the files of a dataset of the Hub; errors as `target_from_path`.
+
+    Args:
+        folder: where the files are.
+        dataset: which.
+        source: what in it is text and label.
+        files: of each split (see `split_files_of`).
+        max_examples: at most so many sentences of each split.
+    """
+    tables = {
+        split: table_of([folder / file.path for file in found], source.columns)
+        for split, found in files.items()
+    }
     return target_of(source, tables, commit=dataset.revision.commit, local=False, max_examples=max_examples)

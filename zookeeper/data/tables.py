@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +18,8 @@ from datasets import Value
 
 from zookeeper.errors import DataError, NotFoundError, UsageError
 from zookeeper.layouts import COLUMN_FILES, TABLES
-from zookeeper.records import Dataset, TargetSource
 
 _CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-_SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev", "val"), "test": ("test",)}
 
 datasets.disable_progress_bars()
 # What goes wrong is in the errors, and not a second time on standard error.
@@ -50,49 +47,37 @@ def text_of(path: Path) -> str:
         raise NotFoundError(f"cannot read {path}.", why=(error.strerror or str(error)).lower()) from error
 
 
-def split_files(folder: Path) -> dict[str, Path]:
-    """The data file of each split in a folder, by its name."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in COLUMN_FILES | TABLES.keys():
-            continue
-        split = _split_of(path.stem.lower())
-        if split in found:
-            raise DataError(f"{folder} has two files for {split}: {found[split].name} and {path.name}.")
-        if split is not None:
-            found[split] = path
-    return found
+def table_of(paths: Sequence[Path], columns: Sequence[str] = ()) -> datasets.Dataset:
+    """The files of a split as one table.
 
+    Args:
+        paths: of one kind; several only of tables.
+        columns: names of the columns of a file that does not name them.
 
-def _split_of(stem: str) -> str | None:
-    """The split that a file's name speaks of: as a word, or else within one."""
-    for parts in (re.findall("[a-z]+", stem), stem):
-        for split, words in _SPLITS.items():
-            if any(word in parts for word in words):
-                return split
-    return None
-
-
-def table_of(path: Path, columns: Sequence[str]) -> datasets.Dataset:
-    """A file as a table."""
+    Raises:
+        DataError: they cannot be read; the file, and where possible the line, is named.
+        UsageError: `columns` are not as many as the file has.
+    """
+    path = paths[0]
     if path.suffix in COLUMN_FILES:
         return _read_columns(path, columns)
     if path.suffix not in TABLES:
         kinds = ", ".join(sorted(COLUMN_FILES | TABLES.keys()))
         raise DataError(f"zoo cannot read {path}.", why=f"it reads {kinds}")
-    if not path.stat().st_size:
-        raise DataError(f"{path} is empty.")
+    for empty in (path for path in paths if not path.stat().st_size):
+        raise DataError(f"{empty} is empty.")
     if path.suffix not in (".csv", ".tsv"):
-        return load(TABLES[path.suffix], [path])
+        return load(TABLES[path.suffix], paths)
     dialect: dict[str, Any] = {"delimiter": ","}
     if path.suffix == ".tsv":
         dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    width = _width(path, dialect, header=not columns)
-    if columns and len(columns) != width:
-        raise _misnamed(path, width, columns)
+    for part in paths:
+        width = _width(part, dialect, header=not columns)
+        if columns and len(columns) != width:
+            raise _misnamed(part, width, columns)
     named = {"names": list(columns), "header": None} if columns else {}
     # Words such as None and NA are words; only an empty cell is empty.
-    table = load("csv", [path], **dialect, **named, keep_default_na=False, na_values=[""])
+    table = load("csv", paths, **dialect, **named, keep_default_na=False, na_values=[""])
     return _with_integers(table)
 
 
@@ -137,49 +122,6 @@ def load(builder: str, paths: Sequence[Path], **options: Any) -> datasets.Datase
             raise DataError(
                 f"{paths[0]} cannot be read as {builder}.", why=str(cause).strip().splitlines()[0][:200]
             ) from error
-
-
-def load_repository(folder: Path, source: TargetSource, splits: Sequence[str]) -> dict[str, datasets.Dataset]:
-    """The splits of a dataset's folder, by the description in its card or by the names of its files."""
-    try:
-        configs = datasets.get_dataset_config_names(str(folder))
-        if source.config is None and len(configs) > 1:
-            raise _which_config(source, configs)
-        present = datasets.get_dataset_split_names(str(folder), source.config)
-        return {
-            split: datasets.load_dataset(str(folder), source.config, split=split)
-            for split in splits
-            if split in present
-        }
-    except (datasets.exceptions.DatasetGenerationError, FileNotFoundError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise DataError(
-            f"{source.dataset} cannot be read.", why=str(cause).strip().splitlines()[0][:200]
-        ) from error
-
-
-def config_of(dataset: Dataset, source: TargetSource) -> str:
-    """The configuration to read from the parquet copy of a dataset.
-
-    Raises:
-        DataError: it has several and none was named, or not the one that was.
-    """
-    configs = sorted({f.path.split("/")[0] for f in dataset.files if f.path.endswith(".parquet")})
-    if source.config in configs:
-        return str(source.config)
-    if source.config is None and len(configs) == 1:
-        return configs[0]
-    raise _which_config(source, configs)
-
-
-def _which_config(source: TargetSource, configs: Sequence[str]) -> DataError:
-    return DataError(
-        f"{source.dataset} has several configurations."
-        if source.config is None
-        else f"{source.dataset} has no configuration {source.config}.",
-        why=f"it has: {', '.join(configs)}",
-        fix="name one with --config",
-    )
 
 
 def _read_columns(path: Path, names: Sequence[str]) -> datasets.Dataset:
