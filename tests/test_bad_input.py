@@ -72,7 +72,7 @@ def test_selecting_before_probing(zoo: Zoo, checkpoints: dict[str, Path], target
 
 
 def test_a_checkpoint_that_was_not_probed_is_left_out_and_named(
-    probed: Zoo, checkpoints: dict[str, Path], tmp_path: Path
+    probed: Zoo, checkpoints: dict[str, Path], tmp_path: Path, probe_file: Path
 ) -> None:
     late = tmp_path / "late"
     late.mkdir()
@@ -80,7 +80,12 @@ def test_a_checkpoint_that_was_not_probed_is_left_out_and_named(
         (late / file.name).write_bytes(file.read_bytes())
     probed("add", late)
     done = probed("covariance")
-    refused(done, 3, "late: it was not probed", "fix: zoo probe late")
+    refused(
+        done,
+        3,
+        "late: it was not read with",
+        f"zoo probe late -p {probe_file} --max-words",
+    )
     assert len(done.table) == 5
 
 

@@ -29,6 +29,7 @@ TARGET = Target(
     classes=("O", "B-NP", "I-NP"),
     examples={"train": 8936, "test": 2012},
     rows={"train": 211727, "test": 47377},
+    available={"train": 8936, "test": 2012},
     fingerprint="f" * 64,
 )
 
@@ -53,7 +54,7 @@ RUN = Run(
     best_epoch=1,
     results={"validation": 0.8, "test": 0.75},
     held_out=894,
-    command="zoo tune -t conll2000 @selection --test",
+    command="zoo --zoo=/home/somebody/z tune -t conll2000 ~somebody/secret/mine @selection --test",
     versions={"python": "3.11.7", "hf-zoo": "0.1.0"},
     device="cpu (x86_64)",
     seconds=12.3,
@@ -88,7 +89,7 @@ def test_people_can_read_how_it_was_made() -> None:
         "a" * 40,
         "b" * 40,
         RUN.id,
-        RUN.command,
+        "zoo --zoo=./z tune -t conll2000 ./mine @selection --test",
         "seed 7",
         TARGET.fingerprint,
         "0.7500",
@@ -98,6 +99,22 @@ def test_people_can_read_how_it_was_made() -> None:
         assert fact in text, fact
     for placeholder in ("TODO", "[More Information Needed]", "None", "nan", "{{", "undefined"):
         assert placeholder not in text, placeholder
+
+
+def test_a_sample_is_not_called_the_split() -> None:
+    drawn = replace(RUN, target=replace(TARGET, examples={"train": 50, "test": 20}))
+    text = render(EvalCard(drawn, "conll-zoo"))
+    assert "20 of 2,012 sentences of test" in text
+    splits = [result.dataset_split for result in ModelCard(text).data.eval_results]
+    assert splits == ["train[50 of 8936] (held-out part)", "test[20 of 2012]"]
+
+
+def test_foreign_text_is_only_text() -> None:
+    target = replace(TARGET, text_column="a`|\n# Injected", label_column="\x1b]0;pwned\x07")
+    member = replace(RUN.members[0], license="mit\x1b[31m")
+    text = render(EvalCard(replace(RUN, target=target, members=(member,)), "conll-zoo"))
+    assert "\n# Injected" not in text
+    assert "\x1b" not in text
 
 
 def test_an_untouched_test_split_is_said_to_be_so() -> None:

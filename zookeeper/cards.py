@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import replace
 from importlib import resources
 
@@ -12,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
-from zookeeper.plain import encode
+from zookeeper.plain import encode, spelt_out
 from zookeeper.records import EvalCard, Run, Target
 
 _METRICS = {"span_f1": "Span F1", "accuracy": "Accuracy", "pearson": "Pearson's r"}
@@ -27,6 +29,7 @@ def render(card: EvalCard) -> str:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["cell"] = _cell
+    environment.filters["code"] = _code
     template = environment.from_string(
         resources.files("zookeeper").joinpath("templates/card.md.j2").read_text(encoding="utf-8")
     )
@@ -50,7 +53,13 @@ def publishable(run: Run) -> Run:
         for m in run.members
     )
     name = run.target.dataset if run.target.local else run.target.name
-    return replace(run, members=members, target=replace(run.target, name=name))
+    command = shlex.join(_without_folder(word) for word in shlex.split(run.command))
+    return replace(run, members=members, target=replace(run.target, name=name), command=command)
+
+
+def _without_folder(word: str) -> str:
+    """A word of a command line; of an absolute path only the last part."""
+    return re.sub(r"^(--[\w-]+=)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", r"\1./\2", word)
 
 
 def head_file(run: Run, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> bytes:
@@ -90,7 +99,7 @@ def _metadata(card: EvalCard) -> ModelCardData:
                 dataset_type=target.dataset,
                 dataset_name=_dataset_name(target),
                 dataset_config=target.config,
-                dataset_split="train (held-out part)" if split == "validation" and run.held_out else split,
+                dataset_split=_split(run, split),
                 dataset_revision=target.commit,
                 metric_type=_hub_metric(run.metric),
                 metric_name=_METRICS[run.metric],
@@ -100,6 +109,13 @@ def _metadata(card: EvalCard) -> ModelCardData:
             if value is not None
         ],
     )
+
+
+def _split(run: Run, split: str) -> str:
+    """What was measured on, for the Hub."""
+    if split == "validation" and run.held_out:
+        return f"{run.target.part('train')} (held-out part)"
+    return run.target.part(split)
 
 
 def _hub_metric(metric: str) -> str:
@@ -113,5 +129,10 @@ def _dataset_name(target: Target) -> str:
 
 def _cell(value: object) -> str:
     """Text that stays in its cell, as text."""
-    text = " ".join(str(value).split())
+    text = spelt_out(" ".join(str(value).split()))
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>|#" else char for char in text)
+
+
+def _code(value: object) -> str:
+    """Text that stays between its backticks."""
+    return spelt_out(" ".join(str(value).split())).replace("`", "'")

@@ -27,8 +27,10 @@ class Collection:
         """The checkpoints that `name` may mean: an id, an alias, the last part of an id, a folder."""
         repo_id, revision = parse(name)
         if is_folder(repo_id):
-            repo_id = str(Path(repo_id).expanduser().resolve())
+            repo_id = str(folder_of(repo_id).resolve())
         everything = self._store.checkpoints()
+        if named := [c for c in everything if name in c.aliases]:
+            return named
         found = [c for c in everything if repo_id == c.revision.repo_id or repo_id in c.aliases]
         found = found or [c for c in everything if repo_id in (c.name, c.name.split("/")[-1])]
         if name.endswith(f"@{revision}"):
@@ -108,7 +110,7 @@ def parse(name: str) -> tuple[str, str]:
     text = name.removeprefix("hf://")
     if is_folder(text):
         # A folder's name may hold an @; the commit of one is the digest of its content.
-        pinned = re.fullmatch("(.+)@([0-9a-f]{4,40})", text)
+        pinned = None if folder_of(text).is_dir() else re.fullmatch("(.+)@([0-9a-f]{4,40})", text)
         return (pinned[1], pinned[2]) if pinned else (text, "main")
     repo_id, _, revision = text.partition("@")
     if not repo_id:
@@ -121,6 +123,18 @@ def parse(name: str) -> tuple[str, str]:
 def is_folder(text: str) -> bool:
     """Whether a name is that of a folder on this machine."""
     return text.startswith((".", "/", "~"))
+
+
+def folder_of(text: str) -> Path:
+    """The folder that a user names, with ~ for a home.
+
+    Raises:
+        UsageError: nobody of that name has one.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text} names no folder.", why=str(error)) from error
 
 
 def distinct_names(checkpoints: Sequence[Checkpoint]) -> tuple[str, ...]:

@@ -172,6 +172,10 @@ def _load_model(folder: Path, reading: Reading, device: str) -> Any:
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if getattr(config, "transformers_weights", None) is not None:
         raise CheckpointError("its configuration names a weight file of its own, which was not pinned.")
+    # Which code computes attention is ours to say: a configuration may name a kernel to fetch and import.
+    for name in ("_attn_implementation", "_experts_implementation"):
+        if getattr(config, name, None) is not None:
+            setattr(config, name, None)
     model, info = AutoModel.from_pretrained(
         folder,
         config=config,

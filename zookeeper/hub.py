@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import disable_progress_bars, httpx, tqdm  # type: ignore[attr-defined]
+from yaml import YAMLError
 
 from zookeeper.errors import (
     AccessError,
@@ -379,7 +380,7 @@ class Hub:
                 return NetworkError(
                     f"the Hub asks to slow down ({what}).",
                     why="too many requests (429)",
-                    fix="wait a few minutes, or log in for a higher limit: " + _LOGIN,
+                    fix=f"wait {_pause(error)}, or log in for a higher limit: {_LOGIN}",
                 )
             case HfHubHTTPError() if status is not None and status < 500:
                 return NetworkError(f"the Hub refused ({what}).", why=f"{status}: {_reason(error)}")
@@ -437,7 +438,14 @@ def _wait(error: HfHubHTTPError, attempt: int) -> float | None:
     if status != 429 and status < 500:
         return None
     asked = error.response.headers.get("Retry-After", "")
-    return min(float(asked) if asked.isdigit() else 2.0 ** (attempt - 1), _LONGEST_WAIT)
+    wait = float(asked) if asked.isdigit() else 2.0 ** (attempt - 1)
+    return wait if wait <= _LONGEST_WAIT else None
+
+
+def _pause(error: HfHubHTTPError) -> str:
+    """How long the Hub asks to wait."""
+    asked = error.response.headers.get("Retry-After", "")
+    return f"{asked} seconds" if asked.isdigit() else "a few minutes"
 
 
 def _page(error: HfHubHTTPError) -> str:
@@ -454,4 +462,8 @@ def _reason(error: Exception) -> str:
 
 def _ours(card: str) -> bool:
     """Whether zoo wrote this card."""
-    return "zookeeper" in (ModelCard(card, ignore_metadata_errors=True).data.get("tags") or [])
+    try:
+        tags = ModelCard(card, ignore_metadata_errors=True).data.get("tags")
+    except (ValueError, YAMLError):
+        return False
+    return isinstance(tags, list) and "zookeeper" in tags

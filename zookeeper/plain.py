@@ -1,8 +1,9 @@
-"""Records as what JSON can hold, and back."""
+"""Records as what JSON can hold, and back; foreign text as what can be shown."""
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
@@ -43,3 +44,15 @@ def decode(kind: type[R], data: Any) -> R:
             f"a stored {kind.__name__.lower()} cannot be read.", why=str(error.errors()[0]["msg"])
         ) from error
     return record
+
+
+def spelt_out(text: object) -> str:
+    """Text that does nothing but show: control, bidirectional and invisible characters are spelt out."""
+    return "".join(
+        char if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else _escape(char)
+        for char in str(text)
+    )
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -299,7 +299,6 @@ class Outcome:
         why: the cause.
         fix: what to do.
         exit_code: of the error.
-        seconds: wall time that was spent.
         details: what the command measured.
     """
 
@@ -310,7 +309,6 @@ class Outcome:
     why: str | None = None
     fix: str | None = None
     exit_code: int = 0
-    seconds: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -452,6 +450,8 @@ class Target:
         rows: number of labelled rows of each split that was read.
         fingerprint: SHA-256 of sentences and labels of all splits that were read.
         local: whether it came from a file and not from the Hub.
+        available: number of sentences that each of these splits has: more than `examples` where some
+            were drawn.
     """
 
     name: str
@@ -466,6 +466,12 @@ class Target:
     rows: Mapping[str, int]
     fingerprint: str
     local: bool = False
+    available: Mapping[str, int] = field(default_factory=dict)
+
+    def part(self, split: str) -> str:
+        """A split by name, with how much of it was read where that is not all."""
+        read, available = self.examples[split], self.available.get(split, self.examples[split])
+        return split if read == available else f"{split}[{read} of {available}]"
 
     @property
     def regression(self) -> bool:

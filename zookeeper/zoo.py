@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -22,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper import kernels, local
-from zookeeper.collection import Collection, distinct_names, is_folder, parse
+from zookeeper.collection import Collection, distinct_names, folder_of, is_folder, parse
 from zookeeper.errors import (
     CheckpointError,
     DataError,
+    DegenerateInputError,
     EmptyZooError,
+    IntegrityError,
     NotFoundError,
     OfflineError,
     StorageError,
@@ -36,9 +38,11 @@ from zookeeper.errors import (
 from zookeeper.exchange import load_covariance, save_covariance, save_text
 from zookeeper.reader import Reader, feature_key, target_source
 from zookeeper.records import (
+    EXTRACTOR_VERSION,
     Checkpoint,
     Covariance,
     EvalCard,
+    FeatureKey,
     FeatureSet,
     Holding,
     Labelled,
@@ -140,7 +144,12 @@ class Zoo:
     def _add(self, name: str) -> Outcome:
         repo_id, revision = parse(name)
         if is_folder(repo_id):
-            found = local.describe(Path(repo_id).expanduser())
+            found = local.describe(folder_of(repo_id))
+            if revision != "main" and not found.revision.commit.startswith(revision):
+                raise IntegrityError(
+                    f"{repo_id} is not what it was at {revision}.",
+                    why=f"it is {found.revision.commit[:8]} now",
+                )
         else:
             try:
                 found = self.hub.checkpoint(repo_id, revision)
@@ -152,7 +161,8 @@ class Zoo:
         same = next((c for c in known if c.revision.commit == found.revision.commit), None)
         followed = next((c for c in known if c.revision.asked == found.revision.asked), None)
         if same is not None:
-            self.store.add(replace(same, aliases=tuple(sorted({*same.aliases, *found.aliases}))))
+            also = {name} if "@" in name else set()
+            self.store.add(replace(same, aliases=tuple(sorted({*same.aliases, *found.aliases, *also}))))
             return _done(name, "already there", same)
         if followed is not None and not found.revision.local:
             return _done(name, f"already there; {revision} is now {found.revision.commit[:8]}", followed)
@@ -235,7 +245,6 @@ class Zoo:
         chosen = self._collection.chosen(names)
         corpus = self._reader.probe(probe, max_words)
         reading = (reading or Reading()).settled(corpus.unit)
-        self.store.save_note("probe", ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, reading))
 
         def read(checkpoint: Checkpoint) -> Outcome:
             found = self._reader.features(checkpoint, corpus, reading, probe)
@@ -250,7 +259,13 @@ class Zoo:
                 key=found.features.key.digest,
             )
 
-        return tuple(_attempt(c.name, partial(read, c)) for c in chosen)
+        choice = ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, reading)
+        outcomes = []
+        for checkpoint in chosen:
+            outcomes.append(_attempt(checkpoint.name, partial(read, checkpoint)))
+            if not outcomes[-1].failed:
+                self.store.save_note("probe", choice)
+        return tuple(outcomes)
 
     def covariance(self, names: Iterable[str] = ()) -> Covariance:
         """Task covariance of checkpoints on the probe that the zoo was last read with.
@@ -270,7 +285,7 @@ class Zoo:
         left_out: list[Outcome] = []
         for checkpoint in chosen:
             key = feature_key(checkpoint, choice.corpus, choice.reading)
-            found = _attempt(checkpoint.name, partial(self._probed, checkpoint, key))
+            found = _attempt(checkpoint.name, partial(self._probed, checkpoint, key, choice))
             if isinstance(found, Outcome):
                 left_out.append(found)
             else:
@@ -294,11 +309,14 @@ class Zoo:
             left_out=tuple(left_out),
         )
 
-    def _probed(self, checkpoint: Checkpoint, key: Any) -> NDArray[np.float64]:
+    def _probed(self, checkpoint: Checkpoint, key: FeatureKey, choice: ProbeChoice) -> NDArray[np.float64]:
         try:
             return kernels.centred(self.store.features(key))
         except NotFoundError as error:
-            raise CheckpointError("it was not probed.", fix=f"zoo probe {checkpoint.name}") from error
+            same = f"-p {choice.name} --max-words {choice.max_words} --layer {choice.reading.layer}"
+            raise CheckpointError(
+                f"it was not read with {choice.name}.", fix=f"zoo probe {checkpoint.name} {same}"
+            ) from error
 
     def select(
         self, k: int, *, start: Start = "mi", names: Iterable[str] = (), covariance: Covariance | None = None
@@ -385,7 +403,9 @@ class Zoo:
         scores: list[Score] = []
         failures: list[Outcome] = []
         for checkpoint in chosen:
-            found = _attempt(checkpoint.name, partial(self._score, checkpoint, data[split], reading, summary))
+            found = _attempt(
+                checkpoint.name, partial(self._score, checkpoint, data[split], reading, summary, by)
+            )
             if isinstance(found, Outcome):
                 failures.append(found)
             else:
@@ -401,18 +421,23 @@ class Zoo:
         self.store.save_note("ranking", ranking)
         return ranking
 
-    def _score(self, checkpoint: Checkpoint, data: Labelled, reading: Reading, target: Target) -> Score:
+    def _score(
+        self, checkpoint: Checkpoint, data: Labelled, reading: Reading, target: Target, by: str
+    ) -> Score:
         features = self._reader.features(checkpoint, data.corpus, reading, target.name).array
         moments = statistics(features, data.labels)
         d = features.shape[1]
-        specs = [SCORES[name] for name in SCORES]
-        return Score(
-            name=checkpoint.name,
-            revision=checkpoint.revision,
-            values={s.name: s.function(moments) for s in specs if s.regression or not target.regression},
-            dimension=d,
-            notes=() if moments.n >= d else (f"{moments.n} examples are fewer than its {d} features",),
-        )
+        notes = [] if moments.n >= d else [f"{moments.n} examples are fewer than its {d} features"]
+        values: dict[str, float] = {}
+        for spec in (SCORES[name] for name in SCORES):
+            if spec.regression or not target.regression:
+                try:
+                    values[spec.name] = spec.function(moments)
+                except DegenerateInputError as error:
+                    if spec.name == by:
+                        raise
+                    notes.append(f"no {spec.title}: {error.message}")
+        return Score(checkpoint.name, checkpoint.revision, values, d, tuple(notes))
 
     # Train and publish
 
@@ -456,12 +481,10 @@ class Zoo:
             raise DataError(f"{summary.name} has no test split.", fix="leave out --test")
         recipe = recipe or Recipe()
         recipe = replace(recipe, reading=recipe.reading.settled(data["train"].corpus.unit))
-        plan = [summary.fingerprint, [str(m.revision) for m in members], asdict(recipe), seed, test]
-        run_id = digest_of(plan)[:12]
-        for known in self.store.runs():
-            if known.id == run_id:
-                self.reporter.note(f"this was tuned before ({known.created_at}); showing run {run_id}")
-                return known
+        run_id = _run_id(summary, members, recipe, seed, test)
+        if known := self.store.run(run_id):
+            self.reporter.note(f"this was tuned before ({known.created_at}); showing run {run_id}")
+            return known
         parts = {
             split: [
                 self._reader.features(m, d.corpus, recipe.reading, f"{summary.name} {split}").array
@@ -622,6 +645,13 @@ def _attempt(name: str, action: Callable[[], R]) -> R | Outcome:
 
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
     return Outcome(name, status, checkpoint.revision, details=details)
+
+
+def _run_id(target: Target, members: Sequence[Checkpoint], recipe: Recipe, seed: int, test: bool) -> str:
+    """12 hex digits that name everything that makes a run's numbers."""
+    data = [target.dataset, target.commit, target.config, target.fingerprint]
+    plan = [data, [str(m.revision) for m in members], asdict(recipe), EXTRACTOR_VERSION, seed, test]
+    return digest_of(plan)[:12]
 
 
 def _run_arrays(

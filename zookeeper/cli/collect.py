@@ -9,7 +9,6 @@ import typer
 from zookeeper.cli import views
 from zookeeper.cli.options import DryRun, Json, models_of
 from zookeeper.cli.output import show
-from zookeeper.errors import UsageError
 
 PANEL = "Collect"
 
@@ -29,10 +28,7 @@ def add(
 
     `zoo add roberta-base google-bert/bert-base-cased ./my-checkpoint`
     """
-    names = models_of(models)
-    if not names:
-        raise UsageError("no checkpoint was named.", fix="zoo add roberta-base")
-    show(views.added(ctx.obj.add(names)), as_json=json)
+    show(views.added(ctx.obj.add(models_of(models))), as_json=json)
 
 
 def ls(ctx: typer.Context, json: Json = False) -> None:
@@ -57,7 +53,7 @@ def rm(
     json: Json = False,
 ) -> None:
     """Take checkpoints out of the zoo. Their features stay unless --features is given."""
-    show(views.removed(ctx.obj.remove(models, features=features, dry_run=dry_run)), as_json=json)
+    show(views.removed(ctx.obj.remove(models_of(models), features=features, dry_run=dry_run)), as_json=json)
 
 
 COMMANDS = (add, ls, _show, rm)

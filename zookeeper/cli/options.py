@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zookeeper.errors import UsageError
 from zookeeper.records import Pooling, Reading, TargetSource, Task
 
 Models = Annotated[
@@ -103,6 +104,8 @@ def models_of(names: list[str] | None) -> list[str]:
     found: list[str] = []
     for name in names or ():
         found += sys.stdin.read().split() if name == "-" else [name]
+    if names and not found:
+        raise UsageError("no checkpoint was named on standard input.")
     return found
 
 

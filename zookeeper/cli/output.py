@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zookeeper.errors import ZooError
+from zookeeper.plain import spelt_out
 from zookeeper.records import Outcome, exit_code_of
 
 _PLAIN_PROGRESS_SECONDS = 30.0
@@ -65,18 +65,6 @@ class View:
     heading: str | None = None
     notes: Sequence[str] = ()
     outcomes: Sequence[Outcome] = field(default_factory=tuple)
-
-
-def term(text: object) -> str:
-    """Text that a terminal only shows: control, bidirectional and invisible characters are spelt out."""
-    return "".join(
-        char if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else _spelt(char)
-        for char in str(text)
-    )
-
-
-def _spelt(char: str) -> str:
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def show(view: View, *, as_json: bool) -> None:
@@ -121,7 +109,7 @@ def _draw(view: View) -> None:
     for row in view.rows:
         table.add_row(
             *(
-                Text(term(column.show(value)) if value is not None else "–")
+                Text(spelt_out(column.show(value)) if value is not None else "–")
                 for column, value in zip(view.columns, row, strict=True)
             )
         )
@@ -130,7 +118,7 @@ def _draw(view: View) -> None:
 
 def _separate(view: View) -> None:
     lines = [[column.title for column in view.columns]]
-    lines += [["" if value is None else term(value) for value in row] for row in view.rows]
+    lines += [["" if value is None else spelt_out(value) for value in row] for row in view.rows]
     sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
 
 
@@ -138,7 +126,7 @@ def say(text: str) -> None:
     """Words for people; lines stay lines."""
     console = _console(stderr=True)
     for line in text.split("\n"):
-        console.print(Text(term(line)), soft_wrap=not console.is_terminal)
+        console.print(Text(spelt_out(line)), soft_wrap=not console.is_terminal)
 
 
 def show_error(message: str, why: str | None = None, fix: str | None = None) -> None:
@@ -147,7 +135,9 @@ def show_error(message: str, why: str | None = None, fix: str | None = None) -> 
     for label, style, text in (("error:", "bold red", message), ("why:", "bold", why), ("fix:", "bold", fix)):
         if text:
             indent = "" if label == "error:" else "  "
-            console.print(Text(indent) + Text(label, style=style) + Text(f" {term(text)}"), soft_wrap=True)
+            console.print(
+                Text(indent) + Text(label, style=style) + Text(f" {spelt_out(text)}"), soft_wrap=True
+            )
 
 
 def show_zoo_error(error: ZooError) -> None:
@@ -177,7 +167,7 @@ class Terminal:
     def note(self, text: str) -> None:
         """Say one thing worth knowing."""
         if self._progress:
-            self._progress.console.print(Text(term(text)))
+            self._progress.console.print(Text(spelt_out(text)))
         else:
             say(text)
 
@@ -205,7 +195,7 @@ class Terminal:
             )
             self._progress.start()
         progress = self._progress
-        task = progress.add_task(term(what), total=total, unit=unit)
+        task = progress.add_task(spelt_out(what), total=total, unit=unit)
         self._tasks += 1
         try:
             yield lambda n: progress.advance(task, n)

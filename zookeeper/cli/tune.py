@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,8 +64,8 @@ def runs(ctx: typer.Context, json: Json = False) -> None:
 
 
 def _command(ctx: typer.Context) -> str:
-    """What was typed, with the home folder as ~."""
-    return shlex.join(["zoo", *ctx.meta["zoo.typed"]]).replace(str(Path.home()) + "/", "~/")
+    """What was typed."""
+    return shlex.join(["zoo", *ctx.meta["zoo.typed"]])
 
 
 COMMANDS = (tune, runs)

@@ -61,6 +61,7 @@ def target_of(
         classes=classes,
         examples={split: len(d.corpus.sentences) for split, d in data.items()},
         rows={split: len(_counted(d.labels)) for split, d in data.items()},
+        available={split: len(tables[split]) for split in data},
         fingerprint=digest_of([[s, d.corpus.digest, d.labels.tolist()] for s, d in data.items()] + [classes]),
         local=local,
     )

@@ -11,7 +11,7 @@ with S the covariance of the features, S_z that of their class means, and a the 
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from zookeeper.errors import DegenerateInputError
 from zookeeper.statistics import Statistics
@@ -44,7 +44,11 @@ def hscore(statistics: Statistics) -> float:
     shrunk[np.diag_indices(d)] += shrinkage * sigma + np.finfo(np.float64).eps * d * sigma
     counts = statistics.target_squares
     between = np.sqrt(counts / n)[:, None] * (statistics.cross / counts[:, None] - mean)
-    return float((1 - shrinkage) * np.vdot(between, cho_solve(cho_factor(shrunk), between.T).T))
+    try:
+        solved = cho_solve(cho_factor(shrunk), between.T).T
+    except LinAlgError as error:
+        raise DegenerateInputError("the covariance of the features is singular.") from error
+    return float((1 - shrinkage) * np.vdot(between, solved))
 
 
 def _ledoit_wolf(statistics: Statistics) -> float:

@@ -14,6 +14,7 @@ it was stored under. Damage counts as absence: what can be computed again is.
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -73,9 +74,19 @@ class Store:
             )
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """All checkpoints, by name."""
-        found = [decode(Checkpoint, text) for text in self._records("checkpoint")]
-        return tuple(sorted(found, key=lambda c: (c.name.lower(), c.revision.commit)))
+        """All checkpoints, by name; the files decide, the index only saves reading them."""
+        indexed = (decode(Checkpoint, text) for text in self._records("checkpoint"))
+        known = {self._checkpoint_path(checkpoint.revision): checkpoint for checkpoint in indexed}
+        paths = (self.home / "checkpoints").glob("[!.]*.json")
+        found = [known.get(path) or self._checkpoint(path) for path in paths]
+        whole = (checkpoint for checkpoint in found if checkpoint is not None)
+        return tuple(sorted(whole, key=lambda c: (c.name.lower(), c.revision.commit)))
+
+    def _checkpoint(self, path: Path) -> Checkpoint | None:
+        try:
+            return decode(Checkpoint, path.read_bytes())
+        except (IntegrityError, OSError):
+            return None
 
     def _checkpoint_path(self, revision: Revision) -> Path:
         return self.home / "checkpoints" / f"{digest_of([revision.repo_id, revision.commit])[:40]}.json"
@@ -150,9 +161,22 @@ class Store:
             _index_run(db, run)
 
     def runs(self) -> tuple[Run, ...]:
-        """All runs, the latest first."""
-        found = [decode(Run, text) for text in self._records("run")]
-        return tuple(sorted(found, key=lambda run: run.created_at, reverse=True))
+        """All runs, the latest first; the files decide, the index only saves reading them."""
+        indexed = (decode(Run, text) for text in self._records("run"))
+        known = {run.id: run for run in indexed}
+        names = [folder.name for folder in (self.home / "runs").glob("[!.]*")]
+        found = [known.get(name) or self._run(name) for name in names]
+        return tuple(sorted((r for r in found if r is not None), key=lambda r: r.created_at, reverse=True))
+
+    def run(self, run_id: str) -> Run | None:
+        """The run of that id, if its head and predictions are whole."""
+        return self._run(run_id) if self._whole(self._run_path(run_id)) else None
+
+    def _run(self, run_id: str) -> Run | None:
+        try:
+            return decode(Run, _read_manifest(self._run_path(run_id))["record"])
+        except (IntegrityError, OSError):
+            return None
 
     def run_arrays(self, run_id: str) -> Arrays:
         """Head and predictions of a run.
@@ -173,12 +197,20 @@ class Store:
         files.write(self.home / "notes" / f"{name}.json", encode(record))
 
     def load_note(self, name: str, kind: type[R]) -> R | None:
-        """The record stored under a name, or None."""
+        """The record stored under a name, or None.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
         path = self.home / "notes" / f"{name}.json"
         try:
             return decode(kind, path.read_bytes())
         except FileNotFoundError:
             return None
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{path} is damaged.", why=error.why, fix=f"rm {shlex.quote(str(path))}"
+            ) from error
 
     # Care
 
@@ -204,17 +236,18 @@ class Store:
                     damaged[str(path)] = "it describes another checkpoint than its name says"
             except IntegrityError as error:
                 damaged[str(path)] = error.why or error.message
-        return Verification(checked=len(folders) + len(manifests), damaged=damaged)
+        notes = sorted((self.home / "notes").glob("[!.]*.json"))
+        for path in notes:
+            try:
+                json.loads(path.read_bytes())
+            except ValueError as error:
+                damaged[str(path)] = f"it is not JSON ({error}); remove it"
+        return Verification(checked=len(folders) + len(manifests) + len(notes), damaged=damaged)
 
     def artefacts(self) -> list[Path]:
         """Folders of all feature sets, covariances and runs."""
         found = [*self.cache.glob("*/v1/??/*"), *(self.home / "runs").glob("*")]
         return sorted(path for path in found if not path.name.startswith("."))
-
-    def rebuild(self) -> None:
-        """Make the index again from the manifests; what cannot be read is left out."""
-        with self._writing() as db:
-            self._fill(db)
 
     def _fill(self, db: sqlite3.Connection) -> None:
         for table in ("checkpoint", "feature", "run"):

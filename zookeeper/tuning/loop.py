@@ -133,7 +133,9 @@ class _Scales:
 
     def inputs(self, features: NDArray[np.float32]) -> torch.Tensor:
         """What the head reads."""
-        return torch.from_numpy(((features - self.centre) / self.scale).astype(np.float32))
+        scaled = features - self.centre.astype(np.float32)
+        scaled /= self.scale.astype(np.float32)
+        return torch.from_numpy(scaled)
 
     def outputs(self, labels: NDArray[Any]) -> torch.Tensor:
         """What it learns."""

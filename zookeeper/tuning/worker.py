@@ -46,7 +46,8 @@ def train_in_processes(problem: Problem, recipe: Recipe, *, seed: int, device: s
         folder = Path(name)
         _write(folder, problem, recipe, seed, device, processes)
         threads = max(1, (os.cpu_count() or 1) // processes)
-        environment = dict(os.environ) | {"OMP_NUM_THREADS": str(threads)}
+        # Not from the working folder, which may be somebody else's: python -m would import from it first.
+        environment = dict(os.environ) | {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1"}
         if device == "cpu":
             environment["ACCELERATE_USE_CPU"] = "true"
         # One path and nothing else: torchrun abbreviates options even after the module's name.
@@ -54,6 +55,7 @@ def train_in_processes(problem: Problem, recipe: Recipe, *, seed: int, device: s
         done = subprocess.run(  # noqa: S603 our own module
             [sys.executable, *command, "-m", "zookeeper.tuning.worker", str(folder)],
             env=environment,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,
