@@ -80,12 +80,7 @@ def test_a_checkpoint_that_was_not_probed_is_left_out_and_named(
         (late / file.name).write_bytes(file.read_bytes())
     probed("add", late)
     done = probed("covariance")
-    refused(
-        done,
-        3,
-        "late: it was not read with",
-        f"zoo probe late -p {probe_file} --max-words",
-    )
+    refused(done, 3, "late: not read with", f"zoo probe -p {probe_file} --max-words 10000 --layer last")
     assert len(done.table) == 5
 
 
@@ -194,3 +189,55 @@ def test_sentence_classification(probed: Zoo, tmp_path: Path) -> None:
     assert (done["metric"], done["target"]["task"]) == ("accuracy", "text-classification")
     assert done["recipe"]["reading"]["pooling"] == "mean"
     assert done["results"]["validation"] is not None
+
+
+def test_a_ranking_for_another_target_is_not_tuned_by(
+    probed: Zoo, target_folder: Path, tmp_path: Path
+) -> None:
+    probed("rank", "-t", target_folder)
+    other = tmp_path / "other.conll"
+    other.write_text("a X\nb Y\n\nc X\nd Y\n\ne X\n")
+    refused(
+        probed("tune", "-t", other, "@ranking:2"), 2, "@ranking is for label of", f"zoo rank --target {other}"
+    )
+
+
+def test_ids_are_no_classes(probed: Zoo, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.csv"
+    ids.write_text("text,label\n" + "".join(f"tiger {i},{i}\n" for i in range(50)))
+    refused(probed("rank", "-t", ids), 1, "a class of its own", "--task text-regression")
+
+
+def test_another_probe_does_not_take_the_first_away(probed: Zoo, probe_file: Path, tmp_path: Path) -> None:
+    first = probed("covariance").stdout
+    other = tmp_path / "other.txt"
+    other.write_text("some other text to read\n" * 20)
+    assert probed("probe", "-p", other, "bert").exit_code == 0
+    done = probed("covariance")
+    refused(done, 3, f"gpt2, llama, roberta, t5: not read with {other} yet")
+    assert probed("covariance", "-p", probe_file).stdout == first
+    assert len(probed("select", "-p", probe_file, "-k", "2").table) == 2
+
+
+def test_a_damaged_or_deleted_run_is_made_again(probed: Zoo, target_folder: Path, tmp_path: Path) -> None:
+    run = probed("tune", "-t", target_folder, "bert", "--json").json
+    arrays = tmp_path / "home" / "runs" / run["id"] / "arrays.safetensors"
+    arrays.write_bytes(arrays.read_bytes()[:-1] + b"?")
+    assert probed("verify").exit_code == 1
+    again = probed("tune", "-t", target_folder, "bert", "--json")
+    assert again.json["results"] == run["results"]
+    assert "tuned before" not in again.stderr
+    assert probed("verify").exit_code == 0
+
+
+def test_a_folder_named_like_a_pin_is_that_folder(
+    zoo: Zoo, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    for name, family in (("ckpt", "bert"), ("ckpt@1000", "gpt2")):
+        (tmp_path / name).mkdir()
+        for file in checkpoints[family].iterdir():
+            (tmp_path / name / file.name).write_bytes(file.read_bytes())
+    row = zoo("add", f"{tmp_path}/ckpt@1000").table[0]
+    assert row["MODEL"] == "ckpt@1000"
+    assert row["COMMIT"] != zoo("add", tmp_path / "ckpt").table[0]["COMMIT"]
+    refused(zoo("add", f"{tmp_path}/ckpt@deadbeef"), 1, "is not what it was at deadbeef")

@@ -253,17 +253,39 @@ def test_json_is_ascii_so_that_any_pipe_takes_it(measured: Zoo) -> None:
 
 
 def test_two_processes_tune_as_one_does(
-    measured: Zoo, target_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: Zoo,
+    checkpoints: dict[str, Path],
+    target_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alone = measured("tune", "-t", target_folder, "bert", "gpt2", "--json").json
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "other"))
-    measured("add", *(member["revision"]["repo_id"] for member in alone["members"]))
+    measured("add", *checkpoints.values())
     together = measured("tune", "-t", target_folder, "bert", "gpt2", "--processes", "2", "--json").json
     assert (alone.pop("processes"), together.pop("processes")) == (1, 2)
     for run in (alone, together):
         for name in ("seconds", "created_at", "command"):
             del run[name]
     assert together == alone
+    (tmp_path / "accelerate.py").write_text("raise SystemExit('code of the working folder')")
+    monkeypatch.chdir(tmp_path)
+    assert measured("tune", "-t", target_folder, "t5", "--processes", "2").exit_code == 0
     refused = measured("tune", "-t", target_folder, "bert", "--processes", "3")
     assert refused.exit_code == 2
     assert "--processes 2" in refused.stderr
+
+
+def test_a_pipe_that_lacks_a_letter_is_no_error(measured: Zoo, tmp_path: Path) -> None:
+    environment = dict(os.environ) | {
+        "ZOO_HOME": str(tmp_path / "home"),
+        "ZOO_CACHE": str(tmp_path / "cache"),
+    }
+    for command in (["--help"], ["covariance"], ["card", "latest"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "zookeeper", *command],
+            env=environment | {"PYTHONIOENCODING": "cp1252"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr

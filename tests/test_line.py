@@ -210,6 +210,29 @@ def test_any_dataset_of_the_hub_is_a_target(zoo: Zoo, zoo_hub: LoopbackHub) -> N
     assert 'no dataset "me/none"' in missing.stderr
 
 
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../../secret.csv", "http://127.0.0.1:9/x.csv", "hf://datasets/a/b"]
+)
+def test_a_card_cannot_name_files_of_this_machine(zoo: Zoo, zoo_hub: LoopbackHub, path: str) -> None:
+    card = f"---\nconfigs:\n- config_name: default\n  data_files: '{path}'\n---\n"
+    zoo_hub.add("dataset", "evil/data", {"README.md": card.encode()})
+    zoo("add", "me/bert")
+    done = zoo("rank", "-t", "evil/data")
+    assert done.exit_code == 1
+    assert "no data that zoo can read" in done.stderr
+
+
+def test_only_the_files_of_the_split_are_fetched(zoo: Zoo, zoo_hub: LoopbackHub) -> None:
+    lines = [f"tiger {i} {w},{w}\n" for i in range(9) for w in ("good", "bad")]
+    table = ("text,label\n" + "".join(lines)).encode()
+    zoo_hub.add("dataset", "me/splits", {f"data/{s}-0.csv": table for s in ("train", "validation", "test")})
+    zoo("add", "me/bert")
+    zoo_hub.clear()
+    assert zoo("rank", "-t", "me/splits").exit_code == 0
+    fetched = {r.path.split("/")[-1] for r in zoo_hub.requests if "/datasets/me/splits/resolve" in r.path}
+    assert fetched == {"train-0.csv"}
+
+
 def test_push_writes_card_head_and_record_in_one_commit(zoo: Zoo, zoo_hub: LoopbackHub, conll: str) -> None:
     zoo("add", "roberta-base", "me/bert")
     run = zoo("tune", "-t", "conll2000", "roberta-base", "me/bert", "--test", "--json").json
@@ -246,6 +269,18 @@ def test_push_opens_a_pull_request_when_asked(zoo: Zoo, zoo_hub: LoopbackHub, co
     (pull,) = zoo_hub.pulls("model", "bob/theirs")
     assert "README.md" in pull.files
     assert done.json["url"].endswith(str(pull.number))
+
+
+@pytest.mark.parametrize("readme", [b"---\nfoo: [\n---\nmine", b"---\n- a\n---\nmine"])
+def test_push_never_replaces_a_card_that_it_cannot_read(
+    zoo: Zoo, zoo_hub: LoopbackHub, conll: str, readme: bytes
+) -> None:
+    zoo_hub.add("model", "alice/mine", {"README.md": readme})
+    zoo("add", "me/bert")
+    run = zoo("tune", "-t", "conll2000", "me/bert", "--json").json["id"]
+    done = zoo("push", run, "alice/mine", "--dry-run")
+    assert done.exit_code == 2, done.stderr
+    assert "zoo did not write" in done.stderr
 
 
 def test_push_needs_a_token_that_may_write(

@@ -53,14 +53,19 @@ class Collection:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise NotFoundError(f'no checkpoint "{name}" in the zoo.', fix=f"zoo add {name}")
+            near = [c.name for c in self._store.checkpoints() if parse(name)[0].lower() in c.name.lower()]
+            raise NotFoundError(
+                f'no checkpoint "{name}" in the zoo.',
+                why=f"did you mean {', '.join(near[:3])}?" if near else None,
+                fix=f"zoo add {name}",
+            )
         raise UsageError(
             f'"{name}" fits {len(found)} checkpoints.',
             why=", ".join(f"{c.revision.repo_id}@{c.revision.commit[:8]}" for c in found),
             fix="name one of them",
         )
 
-    def chosen(self, names: Iterable[str]) -> list[Checkpoint]:
+    def chosen(self, names: Iterable[str] | str) -> list[Checkpoint]:
         """Checkpoints by name, each once, all of the zoo where none is named.
 
         Args:
@@ -75,7 +80,7 @@ class Collection:
         if not everything:
             raise EmptyZooError("the zoo has no checkpoints.", fix="zoo add roberta-base")
         chosen: list[Checkpoint] = []
-        for name in names:
+        for name in [names] if isinstance(names, str) else names:
             found = self._group(name) if name.startswith("@") else [self.find(name)]
             chosen += [checkpoint for checkpoint in found if checkpoint not in chosen]
         return chosen or list(everything)

@@ -40,6 +40,7 @@ from zookeeper.reader import Reader, feature_key, target_source
 from zookeeper.records import (
     EXTRACTOR_VERSION,
     Checkpoint,
+    Corpus,
     Covariance,
     EvalCard,
     FeatureKey,
@@ -123,7 +124,7 @@ class Zoo:
 
     # Collect
 
-    def add(self, names: Iterable[str]) -> tuple[Outcome, ...]:
+    def add(self, names: Iterable[str] | str) -> tuple[Outcome, ...]:
         """Pin checkpoints to the commits their names mean now. Downloads no weights.
 
         Args:
@@ -133,7 +134,7 @@ class Zoo:
         Raises:
             StorageError: the zoo cannot be written to. Whatever else goes wrong with a name is its outcome.
         """
-        names = list(names)
+        names = [names] if isinstance(names, str) else list(names)
         with self.reporter.track("adding", len(names), "checkpoints") as advance:
             outcomes = []
             for name in names:
@@ -244,10 +245,10 @@ class Zoo:
         """
         chosen = self._collection.chosen(names)
         corpus = self._reader.probe(probe, max_words)
-        reading = (reading or Reading()).settled(corpus.unit)
+        choice = _choice_of(probe, max_words, corpus, reading)
 
         def read(checkpoint: Checkpoint) -> Outcome:
-            found = self._reader.features(checkpoint, corpus, reading, probe)
+            found = self._reader.features(checkpoint, corpus, choice.reading, probe)
             return _done(
                 checkpoint.name,
                 "done" if found.computed else "already there",
@@ -259,7 +260,6 @@ class Zoo:
                 key=found.features.key.digest,
             )
 
-        choice = ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, reading)
         outcomes = []
         for checkpoint in chosen:
             outcomes.append(_attempt(checkpoint.name, partial(read, checkpoint)))
@@ -267,17 +267,31 @@ class Zoo:
                 self.store.save_note("probe", choice)
         return tuple(outcomes)
 
-    def covariance(self, names: Iterable[str] = ()) -> Covariance:
-        """Task covariance of checkpoints on the probe that the zoo was last read with.
+    def covariance(
+        self,
+        names: Iterable[str] = (),
+        *,
+        probe: str | None = None,
+        max_words: int = 10_000,
+        reading: Reading | None = None,
+    ) -> Covariance:
+        """Task covariance of checkpoints on a probe that they were read with.
 
         Args:
             names: which; all by default.
+            probe: as in `probe`, with `max_words` and `reading`; the one that was read last by default.
+            max_words: as in `probe`.
+            reading: as in `probe`.
 
         Raises:
-            EmptyZooError: none of them was probed.
+            EmptyZooError: none of them was read with it.
         """
         chosen = self._collection.chosen(names)
-        choice = self.store.load_note("probe", ProbeChoice)
+        choice = (
+            _choice_of(probe, max_words, self._reader.probe(probe, max_words), reading)
+            if probe
+            else self.store.load_note("probe", ProbeChoice)
+        )
         if choice is None:
             raise EmptyZooError("no checkpoint was probed yet.", fix="zoo probe")
         keys: dict[Checkpoint, str] = {}
@@ -285,7 +299,7 @@ class Zoo:
         left_out: list[Outcome] = []
         for checkpoint in chosen:
             key = feature_key(checkpoint, choice.corpus, choice.reading)
-            found = _attempt(checkpoint.name, partial(self._probed, checkpoint, key, choice))
+            found = _attempt(checkpoint.name, partial(self._probed, key, choice))
             if isinstance(found, Outcome):
                 left_out.append(found)
             else:
@@ -309,13 +323,14 @@ class Zoo:
             left_out=tuple(left_out),
         )
 
-    def _probed(self, checkpoint: Checkpoint, key: FeatureKey, choice: ProbeChoice) -> NDArray[np.float64]:
+    def _probed(self, key: FeatureKey, choice: ProbeChoice) -> NDArray[np.float64]:
         try:
             return kernels.centred(self.store.features(key))
         except NotFoundError as error:
-            same = f"-p {choice.name} --max-words {choice.max_words} --layer {choice.reading.layer}"
+            how = f"-p {choice.name} --max-words {choice.max_words} --layer {choice.reading.layer}"
             raise CheckpointError(
-                f"it was not read with {choice.name}.", fix=f"zoo probe {checkpoint.name} {same}"
+                f"not read with {choice.name} yet.",
+                fix=f"zoo probe {how}   reads it with all that were not; or name another probe with -p",
             ) from error
 
     def select(
@@ -365,7 +380,7 @@ class Zoo:
             copies=tuple(tuple(kappa.names[i] for i in group) for group in groups if len(group) > 1),
             left_out=kappa.left_out,
         )
-        if covariance is None:
+        if kappa.revisions:
             self.store.save_note("selection", selection)
         return selection
 
@@ -444,7 +459,7 @@ class Zoo:
     def tune(
         self,
         target: TargetSource | str,
-        names: Iterable[str] = ("@selection",),
+        names: Iterable[str] | str = "@selection",
         *,
         recipe: Recipe | None = None,
         seed: int = 0,
@@ -474,11 +489,14 @@ class Zoo:
         """
         from zookeeper.tuning.problem import Problem
 
+        names = [names] if isinstance(names, str) else list(names)
         splits = ("train", "validation", "test") if test else ("train", "validation")
         members = self._collection.chosen(names)
         summary, data = self._reader.target(target_source(target), splits, max_examples)
         if test and "test" not in data:
             raise DataError(f"{summary.name} has no test split.", fix="leave out --test")
+        if any(name.startswith("@ranking") for name in names):
+            self._check_ranking(summary)
         recipe = recipe or Recipe()
         recipe = replace(recipe, reading=recipe.reading.settled(data["train"].corpus.unit))
         run_id = _run_id(summary, members, recipe, seed, test)
@@ -523,6 +541,17 @@ class Zoo:
         )
         self.store.save_run(run, _run_arrays(tuned, problem, predictions))
         return run
+
+    def _check_ranking(self, target: Target) -> None:
+        """Refuse to tune by a ranking for another target."""
+        ranking = self.store.load_note("ranking", Ranking)
+        of = ranking.target if ranking else target
+        if (of.dataset, of.label_column) != (target.dataset, target.label_column):
+            raise UsageError(
+                f"@ranking is for {of.label_column} of {of.name}.",
+                why=f"this is {target.label_column} of {target.name}",
+                fix=f"zoo rank --target {target.name}",
+            )
 
     def _train(self, problem: Problem, recipe: Recipe, seed: int, processes: int) -> tuple[Tuned, str]:
         from zookeeper.extract import resolve_device
@@ -645,6 +674,11 @@ def _attempt(name: str, action: Callable[[], R]) -> R | Outcome:
 
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
     return Outcome(name, status, checkpoint.revision, details=details)
+
+
+def _choice_of(probe: str, max_words: int, corpus: Corpus, reading: Reading | None) -> ProbeChoice:
+    settled = (reading or Reading()).settled(corpus.unit)
+    return ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, settled)
 
 
 def _run_id(target: Target, members: Sequence[Checkpoint], recipe: Recipe, seed: int, test: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -117,4 +118,8 @@ for _module in (collect, measure, tune, publish, care):
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or pipe that lacks a letter gets its code, not an error.
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -22,8 +22,8 @@ def probe(
     probe: Annotated[
         str, typer.Option("--probe", "-p", metavar="PROBE", help="A named probe, or any text file.")
     ] = "wikitext2",
-    max_words: Annotated[int, typer.Option(min=2, help="Words to read: the rows of the features.")] = 10_000,
-    layer: options.Layer = None,
+    max_words: options.MaxWords = 10_000,
+    layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
     json: Json = False,
@@ -32,7 +32,7 @@ def probe(
 
     `zoo probe`    `zoo probe roberta-base --layer mean`    `zoo probe -p my-text.txt`
     """
-    reading = options.reading(layer, pool, max_length, default="last")
+    reading = options.reading(layer, pool, max_length)
     found = ctx.obj.probe(models_of(models), probe=probe, max_words=max_words, reading=reading)
     show(views.probed(found), as_json=json)
 
@@ -40,6 +40,11 @@ def probe(
 def covariance(
     ctx: typer.Context,
     models: options.Models = None,
+    probe: options.ProbeRead = None,
+    max_words: options.MaxWords = 10_000,
+    layer: options.Layer = "last",
+    pool: options.Pool = "auto",
+    max_length: options.MaxLength = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +57,8 @@ def covariance(
 
     `zoo covariance`    `zoo covariance -o kappa.csv`
     """
-    found = ctx.obj.covariance(models_of(models))
+    reading = options.reading(layer, pool, max_length)
+    found = ctx.obj.covariance(models_of(models), probe=probe, max_words=max_words, reading=reading)
     if output:
         for path in save_covariance(found, output):
             say(f"Written: {path}")
@@ -63,6 +69,11 @@ def select(
     ctx: typer.Context,
     models: options.Models = None,
     k: Annotated[int, typer.Option("-k", help="How many to choose.")] = 5,
+    probe: options.ProbeRead = None,
+    max_words: options.MaxWords = 10_000,
+    layer: options.Layer = "last",
+    pool: options.Pool = "auto",
+    max_length: options.MaxLength = None,
     start: Annotated[
         Start, typer.Option(help="First pick: by mutual information, or the hub of the zoo.")
     ] = "mi",
@@ -84,8 +95,12 @@ def select(
     """
     if covariance and models:
         raise UsageError("a covariance from a file has its own names.", fix="leave out the checkpoints")
-    given = load_covariance(covariance, names) if covariance else None
-    found = ctx.obj.select(k, start=start, names=models_of(models), covariance=given)
+    reading = options.reading(layer, pool, max_length)
+    if covariance:
+        kappa = load_covariance(covariance, names)
+    else:
+        kappa = ctx.obj.covariance(models_of(models), probe=probe, max_words=max_words, reading=reading)
+    found = ctx.obj.select(k, start=start, covariance=kappa)
     show(views.selection(found), as_json=json)
 
 
@@ -103,7 +118,7 @@ def rank(
     label_column: options.LabelColumn = None,
     task: options.TaskName = None,
     columns: options.Columns = None,
-    layer: options.Layer = None,
+    layer: options.Layer = "mean",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
     json: Json = False,
@@ -116,7 +131,7 @@ def rank(
         options.target_source(target, config, text_column, label_column, task, columns),
         models_of(models),
         by=score,
-        reading=options.reading(layer, pool, max_length, default="mean"),
+        reading=options.reading(layer, pool, max_length),
         split=split,
         max_examples=max_examples or None,
     )

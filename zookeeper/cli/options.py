@@ -25,12 +25,22 @@ RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning; `latest` for the latest.")
 ]
 
-Layer = Annotated[
+ProbeRead = Annotated[
     str | None,
+    typer.Option(
+        "--probe",
+        "-p",
+        metavar="PROBE",
+        help="The probe that they were read with; the last by default.",
+        show_default=False,
+    ),
+]
+MaxWords = Annotated[int, typer.Option(min=2, help="Words of the probe: the rows of the features.")]
+Layer = Annotated[
+    str,
     typer.Option(
         metavar="LAYER",
         help="last, mean (of all layers), or a number: 0 for the embeddings, negative from the end.",
-        show_default=False,
     ),
 ]
 Pool = Annotated[
@@ -92,9 +102,9 @@ def target_source(
     )
 
 
-def reading(layer: str | None, pool: Pooling, max_length: int | None, *, default: str) -> Reading:
-    """What the reading options say together; `default` is the layer."""
-    return Reading(layer=layer or default, pooling=pool, max_length=max_length)
+def reading(layer: str, pool: Pooling, max_length: int | None) -> Reading:
+    """What the reading options say together."""
+    return Reading(layer=layer, pooling=pool, max_length=max_length)
 
 
 def models_of(names: list[str] | None) -> list[str]:
@@ -103,10 +113,15 @@ def models_of(names: list[str] | None) -> list[str]:
 
     found: list[str] = []
     for name in names or ():
-        found += sys.stdin.read().split() if name == "-" else [name]
+        found += _typed(sys.stdin.read()) if name == "-" else [name]
     if names and not found:
         raise UsageError("no checkpoint was named on standard input.")
     return found
+
+
+def _typed(text: str) -> list[str]:
+    """Names from a list, which may hold comments."""
+    return [name for line in text.splitlines() for name in line.split("#")[0].split()]
 
 
 OutputFile = Annotated[

@@ -81,9 +81,12 @@ def show(view: View, *, as_json: bool) -> None:
             _separate(view)
     for note in view.notes:
         say(note)
+    alike: dict[tuple[str | None, ...], list[str]] = {}
     for outcome in view.outcomes:
         if outcome.failed:
-            show_error(f"{outcome.name}: {outcome.error}", outcome.why, outcome.fix)
+            alike.setdefault((outcome.error, outcome.why, outcome.fix), []).append(outcome.name)
+    for (error, why, fix), names in alike.items():
+        show_error(f"{', '.join(names)}: {error}", why, fix)
     if code := exit_code_of(view.outcomes):
         raise typer.Exit(code)
 

@@ -34,7 +34,7 @@ def tune(
     label_column: options.LabelColumn = None,
     task: options.TaskName = None,
     columns: options.Columns = None,
-    layer: options.Layer = None,
+    layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
     json: Json = False,
@@ -48,7 +48,7 @@ def tune(
     found = ctx.obj.tune(
         options.target_source(target, config, text_column, label_column, task, columns),
         models_of(models) or ["@selection"],
-        recipe=Recipe(reading=options.reading(layer, pool, max_length, default="last")),
+        recipe=Recipe(reading=options.reading(layer, pool, max_length)),
         seed=seed,
         processes=processes,
         test=test,

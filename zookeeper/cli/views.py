@@ -22,6 +22,7 @@ from zookeeper.records import (
 )
 
 _NEAR_DUPLICATE = 0.95
+_ISOLATED = 0.05
 _TITLES = {"logme": "LOGME", "hscore": "H-SCORE"}
 
 
@@ -150,7 +151,8 @@ def covariance(found: Covariance) -> View:
             rows.append([name, None, None, None, ""])
             continue
         j = int(nearest[i])
-        note = "near-duplicate" if matrix[i, j] >= _NEAR_DUPLICATE else ""
+        kappa = matrix[i, j]
+        note = "near-duplicate" if kappa >= _NEAR_DUPLICATE else "isolated" if kappa < _ISOLATED else ""
         rows.append([name, names[j], float(matrix[i, j]), float(others[i].sum() + 1) / (m - 1), note])
     smallest = float(np.linalg.eigvalsh(matrix)[0])
     notes = [] if m > 1 else ["One checkpoint has nothing to be compared with; add more."]
@@ -301,7 +303,7 @@ def verification(found: Verification) -> View:
     damaged = len(found.damaged)
     notes = [f"{found.checked} checked, {damaged} damaged."]
     if damaged:
-        notes.append("Damaged features are computed again by `zoo probe`; damaged runs by `zoo tune`.")
+        notes.append("They count as absent: the command that made them makes them again when it needs them.")
     return View(
         "verify",
         plain(found),
@@ -315,9 +317,8 @@ def _target_line(target: Target, split: str) -> str:
     classes = f", {len(target.classes)} classes" if target.classes else ""
     unit = "words" if target.task.startswith("token") else "sentences"
     return (
-        f"{target.name} ({target.task}{classes}): {target.examples[split]:,} sentences, "
-        f"{target.rows[split]:,} labelled {unit} of {split}, "
-        f"{'digest' if target.local else 'commit'} {target.commit[:8]}"
+        f"{target.name}: {target.task}, {target.label_column} of {target.text_column}{classes}; "
+        f"{target.examples[split]:,} sentences, {target.rows[split]:,} labelled {unit} of {split}"
     )
 
 

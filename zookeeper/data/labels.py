@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from zookeeper.errors import DataError
 from zookeeper.records import IGNORED, Corpus, Labelled, Target, TargetSource, Task, Unit, digest_of
 
+# A handful of examples may well be of a class each; a file of them is a column of ids.
+_FEW = 20
 _TEXTS = ("tokens", "words", "form", "text", "sentence", "question", "content", "review")
 _LABELS = ("label", "labels", "tag", "tags", "ner_tags", "chunk_tags", "pos_tags", "upos", "class", "score")
 
@@ -87,7 +89,7 @@ def _column(
     raise DataError(
         f"cannot tell which column of {source.name} holds the {what}.",
         why=f"it has: {', '.join(names)}",
-        fix=f"name it with --{what}-column",
+        fix=f"name it with --{what}-column, or all with --columns A,B,… if the file has no line of names",
     )
 
 
@@ -224,7 +226,14 @@ def _check_varied(source: TargetSource, labels: NDArray[Any], classes: Sequence[
     counted = _counted(labels)
     if not len(counted):
         raise DataError(f"{source.name} has no labelled examples.")
-    if len(np.unique(counted)) > 1:
+    n_values = len(np.unique(counted))
+    if classes and n_values == len(counted) > _FEW:
+        raise DataError(
+            f"{source.name} has a class of its own for each of its {n_values} examples.",
+            why="there is nothing to learn from one example a class",
+            fix="name another --label-column, or --task text-regression if these are numbers",
+        )
+    if n_values > 1:
         return
     if classes:
         raise DataError(
