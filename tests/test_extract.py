@@ -726,3 +726,13 @@ def test_configuration_may_not_name_other_weights(copy: Callable[[str], Path], n
     (folder / "other.safetensors.index.json").write_text(json.dumps(index))
     error = refusal(edit_json(folder / "config.json", transformers_weights=name))
     assert "weight file of its own" in error.message
+
+
+@pytest.mark.parametrize("value", ["kernels-community/flash-attn", "flash_attention_2"])
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_configuration_does_not_choose_the_code_of_attention(
+    copy: Callable[[str], Path], checkpoints: Checkpoints, key: str, value: str
+) -> None:
+    folder = copy("bert")
+    edit_json(folder / "config.json", **{key: value})
+    assert close(features(folder, *SENTENCES), features(checkpoints["bert"], *SENTENCES), atol=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,35 +96,20 @@ def extract(
     Raises:
         CheckpointError: whatever keeps this checkpoint from being read, with the reason.
     """
-    try:
-        return _extract(folder, corpus, reading, device, advance)
-    except (ZooError, KeyboardInterrupt, SystemExit):
-        raise
-    # The one boundary around somebody else's checkpoint: transformers raises anything, and panics of
-    # tokenizers are no Exception.
-    except BaseException as error:
-        reason = str(error).strip().splitlines()
-        raise CheckpointError(
-            "it cannot be read.", why=f"{type(error).__name__}: {reason[0][:200] if reason else 'no message'}"
-        ) from error
-
-
-def _extract(
-    folder: Path, corpus: Corpus, reading: Reading, device: str, advance: Callable[[int], None]
-) -> Extracted:
     reading = reading.settled(corpus.unit)
-    _check_shards(folder)
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, truncation_side="right"
-    )
-    if not tokenizer.is_fast:
-        raise CheckpointError(
-            "it has no fast tokenizer.", why="words cannot be told apart in what it makes of a text"
+    with _theirs():
+        _check_shards(folder)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, truncation_side="right"
         )
-    model = _load_model(folder, reading, device)
-    window = _window_length(model, tokenizer, reading)
-    windows, empty = _windows(corpus, tokenizer, reading.pooling, window)
-    vocabulary = len(model.get_input_embeddings().weight)
+        if not tokenizer.is_fast:
+            raise CheckpointError(
+                "it has no fast tokenizer.", why="words cannot be told apart in what it makes of a text"
+            )
+        model = _load_model(folder, reading, device)
+        window = _window_length(model, tokenizer, reading)
+        windows, empty = _windows(corpus, tokenizer, reading.pooling, window)
+        vocabulary = len(model.get_input_embeddings().weight)
     highest = max((max(w.ids) for w in windows), default=0)
     if highest >= vocabulary:
         raise CheckpointError(f"its tokenizer gives id {highest}, its embeddings end at {vocabulary - 1}.")
@@ -131,7 +117,8 @@ def _extract(
     features: torch.Tensor | None = None
     begun = np.zeros(corpus.n_rows, dtype=bool)
     for batch in _batches(windows, padding=model.config.model_type not in _READS_PADDING):
-        states = _states(model, batch, min(pad, vocabulary - 1), reading.layer, device)
+        with _theirs():
+            states = _states(model, batch, min(pad, vocabulary - 1), reading.layer, device)
         if features is None:
             features = torch.zeros((corpus.n_rows, states.shape[-1]), dtype=torch.float32)
         for window_, state in zip(batch, states, strict=True):
@@ -151,6 +138,24 @@ def _extract(
             "its features are not finite (NaN or infinity).", why="the weights may be damaged"
         )
     return Extracted(array, len(empty))
+
+
+@contextmanager
+def _theirs() -> Iterator[None]:
+    """The boundary around somebody else's checkpoint, within which anything may be raised.
+
+    Raises:
+        CheckpointError: for whatever it was; panics of tokenizers are no Exception.
+    """
+    try:
+        yield
+    except (ZooError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        reason = str(error).strip().splitlines()
+        raise CheckpointError(
+            "it cannot be read.", why=f"{type(error).__name__}: {reason[0][:200] if reason else 'no message'}"
+        ) from error
 
 
 def _check_shards(folder: Path) -> None:
