@@ -34,15 +34,16 @@ FLOORS = {
     "tuning": 4,
     "collection": 5,
     "reader": 5,
-    "zoo": 6,
-    "cli": 7,
+    "tuner": 6,
+    "zoo": 7,
+    "cli": 8,
 }
 
 HOMES = {
     "sqlite3": {"store"},
     "huggingface_hub": {"hub", "cards"},  # cards: the metadata's format, not the network
     "datasets": {"data", "tuning"},  # tuning: the features that evaluate's metrics declare
-    "torch": {"demo", "extract", "tuning", "zoo"},
+    "torch": {"demo", "extract", "tuner", "tuning"},
     "transformers": {"demo", "extract"},
     "accelerate": {"tuning"},
     "evaluate": {"tuning"},

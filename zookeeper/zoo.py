@@ -8,13 +8,11 @@ so that listing a zoo does not wait for torch.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,7 +36,6 @@ from zookeeper.errors import (
 from zookeeper.exchange import load_covariance, save_covariance, save_text
 from zookeeper.reader import Reader, feature_key, target_source
 from zookeeper.records import (
-    EXTRACTOR_VERSION,
     Checkpoint,
     Corpus,
     Covariance,
@@ -47,7 +44,6 @@ from zookeeper.records import (
     FeatureSet,
     Holding,
     Labelled,
-    Member,
     Outcome,
     Pick,
     ProbeChoice,
@@ -70,18 +66,15 @@ from zookeeper.settings import Settings
 from zookeeper.statistics import statistics
 from zookeeper.store import Store
 from zookeeper.store.files import disk
+from zookeeper.tuner import Plan, Tuner
 
 if TYPE_CHECKING:
     from zookeeper.demo import DemoFiles
     from zookeeper.hub import Hub
-    from zookeeper.tuning.loop import Tuned
-    from zookeeper.tuning.problem import Problem
 
 __all__ = ["Start", "Zoo", "build_demo", "load_covariance", "save_covariance", "save_text", "target_source"]
 
 R = TypeVar("R")
-
-_LIBRARIES = ("hf-zoo", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "seqeval")
 
 
 class Zoo:
@@ -487,8 +480,6 @@ class Zoo:
         Raises:
             ZooError: the target or a member cannot be had; features that were computed are kept.
         """
-        from zookeeper.tuning.problem import Problem
-
         names = [names] if isinstance(names, str) else list(names)
         splits = ("train", "validation", "test") if test else ("train", "validation")
         members = self._collection.chosen(names)
@@ -499,47 +490,14 @@ class Zoo:
             self._check_ranking(summary)
         recipe = recipe or Recipe()
         recipe = replace(recipe, reading=recipe.reading.settled(data["train"].corpus.unit))
-        run_id = _run_id(summary, members, recipe, seed, test)
-        if known := self.store.run(run_id):
-            self.reporter.note(f"this was tuned before ({known.created_at}); showing run {run_id}")
+        plan = Plan(summary, tuple(members), recipe, seed=seed, test=test)
+        if known := self.store.run(plan.run_id):
+            self.reporter.note(f"this was tuned before ({known.created_at}); showing run {known.id}")
             return known
-        parts = {
-            split: [
-                self._reader.features(m, d.corpus, recipe.reading, f"{summary.name} {split}").array
-                for m in members
-            ]
-            for split, d in data.items()
-        }
-        problem = Problem.of(summary, data, parts, seed=seed)
-        started = time.monotonic()
-        tuned, device = self._train(problem, recipe, seed, processes)
-        predictions = {
-            split: tuned.predict(problem.features[split], regression=summary.regression)
-            for split in ("validation", "test")
-            if split in problem.features
-        }
-        run = Run(
-            id=run_id,
-            target=summary,
-            members=tuple(
-                Member(m.name, m.revision, part.shape[1], m.parameters, m.license)
-                for m, part in zip(members, parts["train"], strict=True)
-            ),
-            recipe=recipe,
-            seed=seed,
-            processes=processes,
-            metric=problem.metric,
-            history=tuned.history,
-            best_epoch=tuned.best_epoch,
-            results={split: problem.measure(split, made) for split, made in predictions.items()},
-            held_out=0 if "validation" in data else len(problem.lengths["validation"]),
-            command=command,
-            versions=_versions(),
-            device=_device_name(device),
-            seconds=round(time.monotonic() - started, 3),
-            created_at=_now(),
+        run, arrays = Tuner(self.settings, self._reader, self.reporter).tune(
+            plan, data, processes=processes, command=command
         )
-        self.store.save_run(run, _run_arrays(tuned, problem, predictions))
+        self.store.save_run(run, arrays)
         return run
 
     def _check_ranking(self, target: Target) -> None:
@@ -552,18 +510,6 @@ class Zoo:
                 why=f"this is {target.label_column} of {target.name}",
                 fix=f"zoo rank --target {target.name}",
             )
-
-    def _train(self, problem: Problem, recipe: Recipe, seed: int, processes: int) -> tuple[Tuned, str]:
-        from zookeeper.extract import resolve_device
-        from zookeeper.tuning.loop import train_head
-        from zookeeper.tuning.worker import train_in_processes
-
-        device = resolve_device(self.settings.device)
-        if processes > 1:
-            self.reporter.note(f"tuning in {processes} processes")
-            return train_in_processes(problem, recipe, seed=seed, device=device, processes=processes), device
-        with self.reporter.track("tuning", recipe.epochs + 1, "passes") as advance:
-            return train_head(problem, recipe, seed=seed, device=device, advance=lambda _: advance(1)), device
 
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first."""
@@ -679,37 +625,6 @@ def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Out
 def _choice_of(probe: str, max_words: int, corpus: Corpus, reading: Reading | None) -> ProbeChoice:
     settled = (reading or Reading()).settled(corpus.unit)
     return ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, settled)
-
-
-def _run_id(target: Target, members: Sequence[Checkpoint], recipe: Recipe, seed: int, test: bool) -> str:
-    """12 hex digits that name everything that makes a run's numbers."""
-    data = [target.dataset, target.commit, target.config, target.fingerprint]
-    plan = [data, [str(m.revision) for m in members], asdict(recipe), EXTRACTOR_VERSION, seed, test]
-    return digest_of(plan)[:12]
-
-
-def _run_arrays(
-    tuned: Tuned, problem: Problem, predictions: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """The head, and the predictions with all it takes to measure them again."""
-    arrays: dict[str, NDArray[Any]] = {"weight": tuned.weight, "bias": tuned.bias}
-    for split, made in predictions.items():
-        arrays[f"predictions.{split}"] = made
-        arrays[f"labels.{split}"] = problem.labels[split]
-        arrays[f"lengths.{split}"] = problem.lengths[split]
-    return arrays
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        import torch
-
-        return str(torch.cuda.get_device_name(device))
-    return f"{device} ({platform.machine()})"
 
 
 def _now() -> str:

@@ -45,6 +45,14 @@ class Tuned:
         outputs = features @ self.weight.T + self.bias
         return outputs[:, 0].astype(np.float64) if regression else outputs.argmax(axis=1)
 
+    def predictions(self, problem: Problem) -> dict[str, NDArray[Any]]:
+        """Predictions on every split but the one that was learnt from."""
+        return {
+            split: self.predict(problem.features[split], regression=not problem.classes)
+            for split in ("validation", "test")
+            if split in problem.features
+        }
+
 
 def train_head(
     problem: Problem,
