@@ -18,7 +18,7 @@ def add(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="repo, org/repo, org/repo@revision or ./folder; - reads names from standard input.",
         ),
     ],
@@ -47,7 +47,7 @@ def _show(
 
 def rm(
     ctx: typer.Context,
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Checkpoints of the zoo.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Checkpoints of the zoo.")],
     features: Annotated[bool, typer.Option("--features", help="Delete their features too.")] = False,
     dry_run: DryRun = False,
     json: Json = False,

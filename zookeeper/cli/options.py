@@ -13,7 +13,7 @@ from zookeeper.records import Pooling, Reading, TargetSource, Task
 Models = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODEL]...",
+        metavar="MODEL",
         help="Checkpoints of the zoo, by id, last part of the id, or ./folder; @selection and @ranking stand "
         "for the latest. All by default.",
         show_default=False,
