@@ -216,6 +216,7 @@ def test_another_probe_does_not_take_the_first_away(probed: Zoo, probe_file: Pat
     done = probed("covariance")
     refused(done, 3, f"gpt2, llama, roberta, t5: not read with {other} yet")
     assert probed("covariance", "-p", probe_file).stdout == first
+    refused(probed("covariance", "--layer", "1"), 2, "name it with -p")
     assert len(probed("select", "-p", probe_file, "-k", "2").table) == 2
 
 

@@ -80,7 +80,7 @@ class Collection:
         if not everything:
             raise EmptyZooError("the zoo has no checkpoints.", fix="zoo add roberta-base")
         chosen: list[Checkpoint] = []
-        for name in [names] if isinstance(names, str) else names:
+        for name in listed(names):
             found = self._group(name) if name.startswith("@") else [self.find(name)]
             chosen += [checkpoint for checkpoint in found if checkpoint not in chosen]
         return chosen or list(everything)
@@ -140,6 +140,11 @@ def folder_of(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise UsageError(f"{text} names no folder.", why=str(error)) from error
+
+
+def listed(names: Iterable[str] | str) -> list[str]:
+    """Names as a list; a single one may come bare."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def distinct_names(checkpoints: Sequence[Checkpoint]) -> tuple[str, ...]:

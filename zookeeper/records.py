@@ -30,6 +30,13 @@ IGNORED = -100
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+def counted(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of (n,) labels count: of classes those that are not -100, of real numbers all."""
+    if np.issubdtype(labels.dtype, np.integer):
+        return np.asarray(labels != IGNORED)
+    return np.ones(len(labels), dtype=bool)
+
+
 def digest_of(value: Any) -> str:
     """SHA-256 (64 hex) of a value's canonical JSON; the same on every machine and Python."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DegenerateInputError
-from zookeeper.records import IGNORED
+from zookeeper.records import counted
 
 Array = NDArray[np.float64]
 
@@ -88,11 +88,11 @@ def statistics(
     """
     if features.ndim != 2 or len(features) != len(labels):
         raise DegenerateInputError(f"{features.shape} features do not go with {labels.shape} labels.")
-    counted = labels != IGNORED if np.issubdtype(labels.dtype, np.integer) else np.ones(len(labels), bool)
+    counts = counted(labels)
     classes = (
-        tuple(int(c) for c in np.unique(labels[counted])) if np.issubdtype(labels.dtype, np.integer) else None
+        tuple(int(c) for c in np.unique(labels[counts])) if np.issubdtype(labels.dtype, np.integer) else None
     )
-    if not counted.any():
+    if not counts.any():
         raise DegenerateInputError("the target has no labelled examples.")
     if classes is not None and len(classes) < 2:
         raise DegenerateInputError(
@@ -109,10 +109,10 @@ def statistics(
     squares, feature_sum, cubic, quartic = np.zeros(c), np.zeros(d), np.zeros(d), 0.0
     for first in range(0, len(labels), chunk):
         rows = slice(first, first + chunk)
-        X = np.asarray(features[rows], dtype=np.float64)[counted[rows]]
+        X = np.asarray(features[rows], dtype=np.float64)[counts[rows]]
         if not np.isfinite(X).all():
             raise DegenerateInputError("the features hold values that are not finite (NaN or infinity).")
-        y = labels[rows][counted[rows]]
+        y = labels[rows][counts[rows]]
         Y = (
             y.astype(np.float64)[:, None]
             if classes is None
@@ -125,4 +125,4 @@ def statistics(
         feature_sum += X.sum(axis=0)
         cubic += norms @ X
         quartic += float(norms @ norms)
-    return Statistics(int(counted.sum()), gram, cross, squares, feature_sum, cubic, quartic, classes)
+    return Statistics(int(counts.sum()), gram, cross, squares, feature_sum, cubic, quartic, classes)

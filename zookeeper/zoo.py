@@ -8,6 +8,7 @@ so that listing a zoo does not wait for torch.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper import kernels, local
-from zookeeper.collection import Collection, distinct_names, folder_of, is_folder, parse
+from zookeeper.collection import Collection, distinct_names, folder_of, is_folder, listed, parse
 from zookeeper.errors import (
     CheckpointError,
     DataError,
@@ -127,7 +128,7 @@ class Zoo:
         Raises:
             StorageError: the zoo cannot be written to. Whatever else goes wrong with a name is its outcome.
         """
-        names = [names] if isinstance(names, str) else list(names)
+        names = listed(names)
         with self.reporter.track("adding", len(names), "checkpoints") as advance:
             outcomes = []
             for name in names:
@@ -253,11 +254,12 @@ class Zoo:
                 key=found.features.key.digest,
             )
 
-        outcomes = []
+        outcomes, noted = [], False
         for checkpoint in chosen:
             outcomes.append(_attempt(checkpoint.name, partial(read, checkpoint)))
-            if not outcomes[-1].failed:
+            if not (noted or outcomes[-1].failed):
                 self.store.save_note("probe", choice)
+                noted = True
         return tuple(outcomes)
 
     def covariance(
@@ -320,7 +322,10 @@ class Zoo:
         try:
             return kernels.centred(self.store.features(key))
         except NotFoundError as error:
-            how = f"-p {choice.name} --max-words {choice.max_words} --layer {choice.reading.layer}"
+            reading = choice.reading
+            how = f"-p {shlex.quote(choice.name)} --max-words {choice.max_words} --layer {reading.layer}"
+            how += f" --pool {reading.pooling}"
+            how += f" --max-length {reading.max_length}" if reading.max_length else ""
             raise CheckpointError(
                 f"not read with {choice.name} yet.",
                 fix=f"zoo probe {how}   reads it with all that were not; or name another probe with -p",
@@ -480,7 +485,7 @@ class Zoo:
         Raises:
             ZooError: the target or a member cannot be had; features that were computed are kept.
         """
-        names = [names] if isinstance(names, str) else list(names)
+        names = listed(names)
         splits = ("train", "validation", "test") if test else ("train", "validation")
         members = self._collection.chosen(names)
         summary, data = self._reader.target(target_source(target), splits, max_examples)

@@ -11,6 +11,7 @@ from zookeeper.cli import options, views
 from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import say, show
 from zookeeper.errors import UsageError
+from zookeeper.records import Covariance, Reading
 from zookeeper.zoo import Start, load_covariance, save_covariance
 
 PANEL = "Measure and choose"
@@ -57,8 +58,7 @@ def covariance(
 
     `zoo covariance`    `zoo covariance -o kappa.csv`
     """
-    reading = options.reading(layer, pool, max_length)
-    found = ctx.obj.covariance(models_of(models), probe=probe, max_words=max_words, reading=reading)
+    found = _kappa(ctx, models, probe, max_words, options.reading(layer, pool, max_length))
     if output:
         for path in save_covariance(found, output):
             say(f"Written: {path}")
@@ -95,11 +95,10 @@ def select(
     """
     if covariance and models:
         raise UsageError("a covariance from a file has its own names.", fix="leave out the checkpoints")
-    reading = options.reading(layer, pool, max_length)
     if covariance:
         kappa = load_covariance(covariance, names)
     else:
-        kappa = ctx.obj.covariance(models_of(models), probe=probe, max_words=max_words, reading=reading)
+        kappa = _kappa(ctx, models, probe, max_words, options.reading(layer, pool, max_length))
     found = ctx.obj.select(k, start=start, covariance=kappa)
     show(views.selection(found), as_json=json)
 
@@ -136,6 +135,21 @@ def rank(
         max_examples=max_examples or None,
     )
     show(views.ranking(found), as_json=json)
+
+
+def _kappa(
+    ctx: typer.Context, models: list[str] | None, probe: str | None, max_words: int, reading: Reading
+) -> Covariance:
+    """The zoo's covariance on the probe that the options name together."""
+    if probe is None and (max_words, reading) != (10_000, Reading()):
+        raise UsageError(
+            "--max-words, --layer, --pool and --max-length say how a probe was read.",
+            why="none is named, so the last one counts, as it was read",
+            fix="name it with -p",
+        )
+    names = models_of(models)
+    found: Covariance = ctx.obj.covariance(names, probe=probe, max_words=max_words, reading=reading)
+    return found
 
 
 COMMANDS = (probe, covariance, select, rank)

@@ -12,7 +12,7 @@ from datasets import ClassLabel, List, Value
 from numpy.typing import NDArray
 
 from zookeeper.errors import DataError
-from zookeeper.records import IGNORED, Corpus, Labelled, Target, TargetSource, Task, Unit, digest_of
+from zookeeper.records import IGNORED, Corpus, Labelled, Target, TargetSource, Task, Unit, counted, digest_of
 
 # A handful of examples may well be of a class each; a file of them is a column of ids.
 _FEW = 20
@@ -62,7 +62,7 @@ def target_of(
         label_column=label,
         classes=classes,
         examples={split: len(d.corpus.sentences) for split, d in data.items()},
-        rows={split: len(_counted(d.labels)) for split, d in data.items()},
+        rows={split: int(counted(d.labels).sum()) for split, d in data.items()},
         available={split: len(tables[split]) for split in data},
         fingerprint=digest_of([[s, d.corpus.digest, d.labels.tolist()] for s, d in data.items()] + [classes]),
         local=local,
@@ -216,18 +216,13 @@ def _numbers(source: TargetSource, split: str, name: str, values: Sequence[Any])
     return numbers
 
 
-def _counted(labels: NDArray[Any]) -> NDArray[Any]:
-    """The labels that count: of a regression all."""
-    return labels[labels != IGNORED] if np.issubdtype(labels.dtype, np.integer) else labels
-
-
 def _check_varied(source: TargetSource, labels: NDArray[Any], classes: Sequence[str]) -> None:
     """Refuse a target on which there is nothing to learn, before any checkpoint runs."""
-    counted = _counted(labels)
-    if not len(counted):
+    given = labels[counted(labels)]
+    if not len(given):
         raise DataError(f"{source.name} has no labelled examples.")
-    n_values = len(np.unique(counted))
-    if classes and n_values == len(counted) > _FEW:
+    n_values = len(np.unique(given))
+    if classes and n_values == len(given) > _FEW:
         raise DataError(
             f"{source.name} has a class of its own for each of its {n_values} examples.",
             why="there is nothing to learn from one example a class",
@@ -237,7 +232,7 @@ def _check_varied(source: TargetSource, labels: NDArray[Any], classes: Sequence[
         return
     if classes:
         raise DataError(
-            f"{source.name} has one class only ({classes[int(counted[0])]}).",
+            f"{source.name} has one class only ({classes[int(given[0])]}).",
             why="there is nothing to tell apart",
         )
     raise DataError(f"{source.name} has the same value everywhere.", why="there is nothing to predict")

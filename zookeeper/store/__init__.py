@@ -95,22 +95,15 @@ class Store:
 
     def feature_set(self, key: FeatureKey) -> FeatureSet | None:
         """The feature set of that key, or None; the files decide, not the index."""
-        return self._feature_set(key.digest)
+        return self._record(FeatureSet, self._artefact_path("features", key.digest))
 
     def feature_sets(self) -> tuple[FeatureSet, ...]:
         """All feature sets; the files decide, the index only saves reading them."""
         indexed = (decode(FeatureSet, text) for text in self._records("feature"))
         known = {features.key.digest: features for features in indexed}
-        names = sorted(folder.name for folder in self.cache.glob("features/v1/??/[!.]*"))
-        found = (known.get(name) or self._feature_set(name) for name in names)
+        folders = sorted(self.cache.glob("features/v1/??/[!.]*"))
+        found = (known.get(folder.name) or self._record(FeatureSet, folder) for folder in folders)
         return tuple(features for features in found if features is not None)
-
-    def _feature_set(self, digest: str) -> FeatureSet | None:
-        try:
-            manifest = _read_manifest(self._artefact_path("features", digest))
-            return decode(FeatureSet, manifest["record"])
-        except (IntegrityError, OSError):
-            return None
 
     def save_features(self, features: FeatureSet, array: NDArray[Any], provenance: Mapping[str, str]) -> None:
         """Store a feature set: files first, then the index."""
@@ -164,19 +157,14 @@ class Store:
         """All runs, the latest first; the files decide, the index only saves reading them."""
         indexed = (decode(Run, text) for text in self._records("run"))
         known = {run.id: run for run in indexed}
-        names = [folder.name for folder in (self.home / "runs").glob("[!.]*")]
-        found = [known.get(name) or self._run(name) for name in names]
+        folders = (self.home / "runs").glob("[!.]*")
+        found = [known.get(folder.name) or self._record(Run, folder) for folder in folders]
         return tuple(sorted((r for r in found if r is not None), key=lambda r: r.created_at, reverse=True))
 
     def run(self, run_id: str) -> Run | None:
         """The run of that id, if its head and predictions are whole."""
-        return self._run(run_id) if self._whole(self._run_path(run_id)) else None
-
-    def _run(self, run_id: str) -> Run | None:
-        try:
-            return decode(Run, _read_manifest(self._run_path(run_id))["record"])
-        except (IntegrityError, OSError):
-            return None
+        folder = self._run_path(run_id)
+        return self._record(Run, folder) if self._whole(folder) else None
 
     def run_arrays(self, run_id: str) -> Arrays:
         """Head and predictions of a run.
@@ -292,6 +280,13 @@ class Store:
         if not files.publish(folder, contents) and (replace or not self._whole(folder)):
             files.replace(folder, contents)
         self._verified.add(folder)
+
+    def _record(self, kind: type[R], folder: Path) -> R | None:
+        """What an artefact says it is; None where it is absent or damaged."""
+        try:
+            return decode(kind, _read_manifest(folder)["record"])
+        except (IntegrityError, OSError):
+            return None
 
     def _whole(self, folder: Path) -> bool:
         try:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from zookeeper.errors import UsageError
-from zookeeper.records import IGNORED, Epoch, Recipe
+from zookeeper.records import Epoch, Recipe, counted
 from zookeeper.tuning.problem import Problem
 
 
@@ -87,7 +87,7 @@ def train_head(
         raise UsageError(f"{world} processes do not divide a step of {recipe.micro_batches} micro-batches.")
     regression = not problem.classes
     labels = problem.labels["train"]
-    rows = np.arange(len(labels)) if regression else np.flatnonzero(labels != IGNORED)
+    rows = np.flatnonzero(counted(labels))
     scales = _Scales.of(problem, rows, standardize=recipe.standardize)
     X, y = scales.inputs(problem.features["train"]), scales.outputs(labels)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 from seqeval.metrics import f1_score, precision_score, recall_score
 
-from zookeeper.records import IGNORED, Target
+from zookeeper.records import Target, counted
 
 
 class SpanF1(evaluate.Metric):  # type: ignore[misc]
@@ -97,19 +97,19 @@ def measure(
     Returns:
         The metric; None where it is undefined.
     """
-    counted = labels != IGNORED if np.issubdtype(labels.dtype, np.integer) else np.ones(len(labels), bool)
-    if not counted.any():
+    counts = counted(labels)
+    if not counts.any():
         return None
     judge = METRICS[metric](keep_in_memory=True)
     if metric == "span_f1":
         ends = np.cumsum(lengths)[:-1]
-        pairs = zip(*(np.split(a, ends) for a in (predictions, labels, counted)), strict=True)
+        pairs = zip(*(np.split(a, ends) for a in (predictions, labels, counts)), strict=True)
         kept = [(p[c], y[c]) for p, y, c in pairs]
         result = judge.compute(
             predictions=[[classes[int(i)] for i in p] for p, _ in kept],
             references=[[classes[int(i)] for i in y] for _, y in kept],
         )
     else:
-        result = judge.compute(predictions=predictions[counted], references=labels[counted])
+        result = judge.compute(predictions=predictions[counts], references=labels[counts])
     value = float(result[metric])
     return None if math.isnan(value) else value

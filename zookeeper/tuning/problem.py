@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DataError, DegenerateInputError
-from zookeeper.records import IGNORED, Labelled, Target
+from zookeeper.records import Labelled, Target, counted
 from zookeeper.tuning.metrics import measure, metric_of
 
 _VALIDATION_SHARE = 0.1
@@ -36,7 +36,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         for split in ("train", "validation"):
-            if not (self.labels[split] != IGNORED).any():
+            if not counted(self.labels[split]).any():
                 raise DataError(f"no row of the {split} split has a label.")
         if not all(np.isfinite(a).all() for a in (*self.features.values(), *self.labels.values())):
             raise DegenerateInputError("features or labels are not finite (NaN or infinity).")
