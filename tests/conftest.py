@@ -63,6 +63,11 @@ class Result:
         head, *lines = [line.split("\t") for line in self.stdout.splitlines()]
         return [dict(zip(head, line, strict=True)) for line in lines]
 
+    @property
+    def ranked(self) -> list[dict[str, str]]:
+        """Rows of checkpoints, without those of what one would have got by chance or by size."""
+        return [row for row in self.table if not row["MODEL"].startswith("(")]
+
 
 Zoo = Callable[..., Result]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_zoo_of_one(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path, 
     assert zoo("covariance", "--json").json["matrix"] == [[1.0]]
     assert [row["MODEL"] for row in zoo("select", "-k", "1").table] == ["bert"]
     refused(zoo("select", "-k", "2"), 2, "cannot pick 2 of 1")
-    assert len(zoo("rank", "-t", target_folder).table) == 1
+    assert len(zoo("rank", "-t", target_folder).ranked) == 1
 
 
 def test_selecting_before_probing(zoo: Zoo, checkpoints: dict[str, Path], target_folder: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_score_that_is_not_defined_for_the_target(probed: Zoo, tmp_path: Path)
     real = tmp_path / "real.csv"
     real.write_text("text,score\n" + "".join(f"the tiger sleeps {i},{i / 3:.2f}\n" for i in range(12)))
     refused(probed("rank", "-t", real, "--score", "hscore"), 2, "defined for classes only")
-    assert len(probed("rank", "-t", real).table) == 5
+    assert len(probed("rank", "-t", real).ranked) == 5
     assert probed("tune", "-t", real, "bert", "--json").json["metric"] == "pearson"
 
 
@@ -242,3 +243,58 @@ def test_a_folder_named_like_a_pin_is_that_folder(
     assert row["MODEL"] == "ckpt@1000"
     assert row["COMMIT"] != zoo("add", tmp_path / "ckpt").table[0]["COMMIT"]
     refused(zoo("add", f"{tmp_path}/ckpt@deadbeef"), 1, "is not what it was at deadbeef")
+
+
+def computed(root: Path) -> int:
+    """Files of features that a zoo keeps."""
+    return len(list((root / "cache" / "features").rglob("*.safetensors")))
+
+
+MIXED = "".join(f"the tiger sleeps {i},{i / 4}\n" for i in range(12))
+MANY = "".join(f"tiger {i},c{i % 10_001}\n" for i in range(10_100))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "words"),
+    [
+        ("a.csv", "text,stars\na,1\nb,2\n", (), ("holds the label", "it has: text, stars", "--label-column")),
+        (
+            "a.jsonl",
+            '{"tokens": ["the", "tiger"], "label": ["X"]}\n{"tokens": ["a"], "label": ["Y"]}',
+            (),
+            ("a.jsonl", "2 words but 1 labels in label", "the tiger"),
+        ),
+        (
+            "a.csv",
+            f"text,label\n{MIXED}",
+            ("--task", "text-classification"),
+            ("label holds real numbers", "one of them is 0.25", "fix: --task text-regression"),
+        ),
+        ("a.csv", f"text,label\n{MANY}", (), ("label holds 10,001 classes", "--label-column")),
+        (
+            "a.csv",
+            'text,label\n"",x\n"",y\n',
+            (),
+            ("the texts of the train split are all empty", "no row of text"),
+        ),
+        ("a.csv", "text,score\na,0.5\nb,inf\n", (), ("score holds something that is no number", "inf")),
+        ("a.csv", "text,label\na,x\nb,y\n", ("--split", "test"), ("has no test split", "it has: train")),
+    ],
+    ids=["no label column", "other lengths", "fractions", "ids", "no words", "infinity", "no split"],
+)
+def test_a_bad_target_is_refused_before_any_checkpoint_runs(
+    probed: Zoo, tmp_path: Path, name: str, content: str, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    before = computed(tmp_path)
+    refused(probed("rank", "-t", path, "--max-examples", "0", *options), 1, name, *words)
+    assert computed(tmp_path) == before > 0
+
+
+def test_several_labels_at_once_are_not_tuned(probed: Zoo, tmp_path: Path) -> None:
+    path = tmp_path / "moods.jsonl"
+    lists = (["good"], [], ["good", "bad"], None)
+    path.write_text("\n".join(json.dumps({"text": f"tiger {i}", "labels": lists[i % 4]}) for i in range(20)))
+    done = probed("tune", "-t", path, "bert")
+    refused(done, 2, "cannot learn several labels at once yet", "labels of", "zoo rank")

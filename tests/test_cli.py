@@ -88,7 +88,7 @@ def test_ranking_lists_every_score_and_orders_by_the_one_asked_for(
     measured: Zoo, target_folder: Path
 ) -> None:
     for score, column in (("logme", "LOGME"), ("hscore", "H-SCORE")):
-        rows = measured("rank", "-t", target_folder, "--score", score).table
+        rows = measured("rank", "-t", target_folder, "--score", score).ranked
         values = [float(row[column]) for row in rows]
         assert values == sorted(values, reverse=True)
         assert len(rows) == 5
@@ -100,7 +100,7 @@ def test_ranking_lists_every_score_and_orders_by_the_one_asked_for(
 def test_reranking_computes_no_features(
     measured: Zoo, target_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zookeeper.extract.extract", None)
+    monkeypatch.setattr("zookeeper.extract.read", None)
     assert measured("rank", "-t", target_folder, "--score", "hscore").exit_code == 0
 
 
@@ -110,7 +110,7 @@ def test_selection_and_ranking_stand_for_checkpoints(measured: Zoo, target_folde
         m["name"] for m in measured("tune", "-t", target_folder, "@selection", "--json").json["members"]
     ]
     assert members == picked
-    ranked = [row["MODEL"] for row in measured("rank", "-t", target_folder).table]
+    ranked = [row["MODEL"] for row in measured("rank", "-t", target_folder).ranked]
     members = [
         m["name"] for m in measured("tune", "-t", target_folder, "@ranking:1", "--json").json["members"]
     ]
@@ -225,8 +225,8 @@ def test_ctrl_c_says_that_nothing_is_lost(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zookeeper.extract.extract", interrupted)
-    done = measured("rank", "-t", target_folder, "--layer", "0")
+    monkeypatch.setattr("zookeeper.extract.read", interrupted)
+    done = measured("rank", "-t", target_folder, "--max-examples", "7")
     assert done.exit_code == 130
     assert "goes on from there" in done.stderr
 

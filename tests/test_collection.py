@@ -10,7 +10,7 @@ import pytest
 
 from zookeeper.collection import Collection, distinct_names, parse
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
-from zookeeper.records import Checkpoint, Pick, Ranking, Reading, Revision, Score, Selection, Target
+from zookeeper.records import Checkpoint, Estimate, Pick, Ranking, Reading, Revision, Score, Selection, Target
 from zookeeper.store import Store
 
 ONE, TWO, THREE = ("1" * 40, "2" * 40, "1a" + "3" * 38)
@@ -189,8 +189,10 @@ def remember(store: Store, *chosen: Checkpoint) -> None:
     picks = tuple(Pick(c.name, gain=1.0, total=1.0, revision=c.revision) for c in chosen)
     store.save_note("selection", Selection(picks, start="mi", n_checkpoints=7))
     target = Target("t", "t", ONE, None, "token-classification", "tokens", "label", ("a", "b"), {}, {}, "f")
-    scores = tuple(Score(c.name, c.revision, {"logme": 1.0}, 8) for c in chosen)
-    store.save_note("ranking", Ranking(target, "train", "logme", Reading(), scores))
+    scores = tuple(
+        Score(c.name, c.revision, {"logme": Estimate(1.0)}, "mean", 8, 90, "e" * 64) for c in chosen
+    )
+    store.save_note("ranking", Ranking(target, "train", "logme", "mean", Reading(), scores))
 
 
 @pytest.mark.parametrize("group", ["@selection", "@ranking"])

@@ -9,11 +9,14 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from zookeeper.data import probe_from_file, probe_from_lines, target_from_path
-from zookeeper.errors import DataError, NotFoundError, UsageError, ZooError
-from zookeeper.records import Labelled, Target, TargetSource
+from zookeeper.cli import options as cli_options
+from zookeeper.data import probe_from_file, probe_from_lines, split_files_of, target_from_path
+from zookeeper.errors import DataError, DegenerateInputError, NotFoundError, UsageError, ZooError
+from zookeeper.records import Corpus, Dataset, Labelled, RepoFile, Revision, Target, TargetSource
 
 SHARED = os.environ.get("ZOO_SHARED")
 
@@ -342,13 +345,455 @@ def test_whole_numbers_are_regressed_on_if_asked(tmp_path: Path) -> None:
     assert data["train"].labels.tolist() == [5.0, 3.0]
 
 
-@pytest.mark.parametrize(
-    "labels", ["0.5\nb,\n", "0.5\nb,inf\n", "x\nb,y\n"], ids=["missing", "infinite", "words"]
-)
-def test_what_is_no_number_cannot_be_regressed_on(tmp_path: Path, labels: str) -> None:
+@pytest.mark.parametrize(("labels", "shown"), [("0.5\nb,inf\n", "inf"), ("0.5\nb,much\n", "much")])
+def test_what_is_no_number_cannot_be_regressed_on(tmp_path: Path, labels: str, shown: str) -> None:
     path = written(tmp_path / "a.csv", "text,score\na," + labels)
-    with pytest.raises(DataError, match="no number") as caught:
+    with pytest.raises(DataError, match=r"a\.csv: score holds something that is no number") as caught:
         read(path, task="text-regression")
+    assert caught.value.why == f'one label of train is "{shown}"'
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "options", "labels"),
+    [
+        ("a.csv", "text,score\na,0.5\nb,\nc,2\n", {}, [0.5, NAN, 2]),
+        ("a.csv", "text,score\na,0.5\nb,nan\nc,2\n", {"task": "text-regression"}, [0.5, NAN, 2]),
+        (
+            "a.jsonl",
+            '{"text": "a", "score": 1.5}\n{"text": "b", "score": NaN}\n{"text": "c", "score": null}\n'
+            '{"text": "d", "score": 2}',
+            {},
+            [1.5, NAN, NAN, 2],
+        ),
+        (
+            "a.jsonl",
+            '{"tokens": ["a", "b"], "label": [null, null]}\n{"tokens": ["c", "d"], "label": [-2, 0.5]}',
+            {},
+            [NAN, NAN, -2, 0.5],
+        ),
+        ("a.conll", "a\t0.5\nb\t\nc\t-1\n", {"task": "token-regression"}, [0.5, NAN, -1]),
+        ("a.conll", "a 0.5\nb NaN\nc -1\n", {"task": "token-regression"}, [0.5, NAN, -1]),
+        ("a.csv", "text1,text2,score\na,b,0.5\nc,d,\ne,f,1\n", {}, [0.5, NAN, 1]),
+    ],
+    ids=["empty", "nan", "null", "words", "empty cell", "nan of a word", "pairs"],
+)
+def test_a_number_that_is_missing_does_not_count(
+    tmp_path: Path, name: str, form: str, options: dict[str, Any], labels: list[float]
+) -> None:
+    target, data = read(written(tmp_path / name, form), **options)
+    assert target.task.endswith("regression")
+    np.testing.assert_array_equal(data["train"].labels, labels)
+    assert target.rows == {"train": sum(label == label for label in labels)}
+    assert len(data["train"].labels) == data["train"].corpus.n_rows
+
+
+def test_a_split_may_have_no_numbers_at_all(tmp_path: Path) -> None:
+    written(tmp_path / "train.jsonl", '{"text": "a", "score": 0.5}\n{"text": "b", "score": 1}')
+    written(tmp_path / "test.jsonl", '{"text": "a", "score": null}\n{"text": "b", "score": null}')
+    target, data = read(tmp_path, "train", "test")
+    assert target.rows == {"train": 2, "test": 0}
+    assert np.isnan(data["test"].labels).all()
+
+
+# Pairs
+
+
+STS = "sentence1,sentence2,score\nA cat .,A dog .,0.5\nIt rains,It pours,4\n"
+
+
+def test_two_columns_of_text_make_pairs(tmp_path: Path) -> None:
+    target, data = read(written(tmp_path / "a.csv", STS))
+    corpus = data["train"].corpus
+    assert (target.task, target.text_column, target.label_column) == (
+        "pair-regression",
+        "sentence1, sentence2",
+        "score",
+    )
+    assert corpus.sentences == (("A", "cat", "."), ("A", "dog", "."), ("It", "rains"), ("It", "pours"))
+    assert (corpus.unit, corpus.n_rows, data["train"].lengths.tolist()) == ("pair", 2, [1, 1])
+    assert data["train"].labels.tolist() == [0.5, 4.0]
+    assert (target.examples, target.available, target.rows) == ({"train": 2}, {"train": 2}, {"train": 2})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("sentence1", "sentence2"),
+        ("premise", "hypothesis"),
+        ("question1", "question2"),
+        ("question", "sentence"),
+        ("text1", "text2"),
+        ("text_a", "text_b"),
+        ("query", "document"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_usual_names_of_pairs_are_known(tmp_path: Path, names: tuple[str, str], swapped: bool) -> None:
+    columns = [*names, "label"]
+    rows = [["a b", "c", "0"], ["d", "e", "1"]]
+    if swapped:
+        columns, rows = columns[::-1], [row[::-1] for row in rows]
+    form = "\n".join("\t".join(cells) for cells in (columns, *rows))
+    target, data = read(written(tmp_path / "a.tsv", form))
+    assert (target.task, target.text_column) == ("pair-classification", ", ".join(names))
+    assert data["train"].corpus.sentences == (("a", "b"), ("c",), ("d",), ("e",))
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "texts"),
+    [
+        ("one,two,label", {"text_column": "one", "pair_column": "two"}, "one, two"),
+        ("one,text,label", {"pair_column": "one"}, "text, one"),
+        ("sentence1,sentence2,label", {"pair_column": "sentence2"}, "sentence1, sentence2"),
+        (
+            "sentence1,sentence2,label",
+            {"text_column": "sentence2", "pair_column": "sentence1"},
+            "sentence2, sentence1",
+        ),
+        ("question,sentence,label", {"task": "pair-classification"}, "question, sentence"),
+        (
+            "text1,text2,premise,hypothesis,label",
+            {"text_column": "premise", "task": "pair-classification"},
+            "premise, hypothesis",
+        ),
+        ("text1,text2,premise,hypothesis,label", {"pair_column": "hypothesis"}, "premise, hypothesis"),
+        ("text1,text2,premise,hypothesis", {"label_column": "hypothesis"}, "text1, text2"),
+    ],
+)
+def test_pairs_can_be_named(tmp_path: Path, columns: str, options: dict[str, Any], texts: str) -> None:
+    names = columns.split(",")
+    rows = [[f"{name}-{i}" for name in names] for i in range(2)]
+    path = written(tmp_path / "a.csv", "\n".join(map(",".join, [names, *rows])))
+    target, data = read(path, **options)
+    first, second = texts.split(", ")
+    assert target.text_column == texts
+    assert data["train"].corpus.sentences[:2] == ((f"{first}-0",), (f"{second}-0",))
+
+
+def test_one_side_of_a_pair_alone_is_a_text(tmp_path: Path) -> None:
+    target, data = read(written(tmp_path / "a.csv", STS), text_column="sentence2")
+    assert (target.task, target.text_column) == ("text-regression", "sentence2")
+    assert data["train"].corpus.sentences == (("A", "dog", "."), ("It", "pours"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ("text,premise,hypothesis,label", {}),
+        ("text1,text2,premise,hypothesis,label", {}),
+        ("text1,text2,premise,hypothesis,label", {"task": "pair-classification"}),
+        ("text,label", {"task": "pair-classification"}),
+        ("one,two,label", {"pair_column": "two"}),
+        ("sentence1,sentence2,label", {"task": "text-classification"}),
+    ],
+)
+def test_texts_that_cannot_be_told_are_listed_with_the_option_for_pairs(
+    tmp_path: Path, columns: str, options: dict[str, Any]
+) -> None:
+    path = written(tmp_path / "a.csv", f"{columns}\n{columns}\n")
+    with pytest.raises(DataError, match=r"cannot tell which columns? of a\.csv") as caught:
+        read(path, **options)
+    assert columns.replace(",", ", ") in str(caught.value.why)
+    assert "--pair-column" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pair_column": "other"}, 'no column "other"'),
+        ({"text_column": "sentence1", "pair_column": "sentence1"}, "not both in sentence1"),
+        ({"text_column": "score", "label_column": "score"}, "cannot hold both text and label"),
+        ({"pair_column": "sentence2", "task": "text-regression"}, "is no text-regression"),
+        ({"pair_column": "sentence2", "task": "token-regression"}, "is no token-regression"),
+        ({"task": "pair-classification"}, "score holds real numbers, which are no classes"),
+    ],
+)
+def test_what_does_not_fit_pairs_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(written(tmp_path / "a.csv", STS), **options)
+
+
+@pytest.mark.parametrize("column", ["premise", "label"])
+def test_pairs_of_lists_are_refused(tmp_path: Path, column: str) -> None:
+    row = {"premise": "a", "hypothesis": "b", "label": "c"}
+    path = written(tmp_path / "a.jsonl", json.dumps(row | {column: ["x"]}))
+    with pytest.raises(DataError, match="the columns premise, hypothesis and label of"):
+        read(path)
+
+
+def test_a_side_of_a_pair_may_be_empty(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "text1,text2,label\na,,0\n,b,1\n,,1\n")
+    target, data = read(path)
+    assert data["train"].corpus.sentences == (("a",), (), (), ("b",), (), ())
+    assert target.rows == {"train": 3}
+
+
+def test_pairs_are_drawn_together(tmp_path: Path) -> None:
+    rows = "".join(f"left {i},right {i},{i % 2}\n" for i in range(40))
+    path = written(tmp_path / "a.csv", "text1,text2,label\n" + rows)
+    target, data = read(path, max_examples=7)
+    words = data["train"].corpus.sentences
+    assert len(words) == 14
+    assert [w[1] for w in words[::2]] == [w[1] for w in words[1::2]]
+    assert {w[0] for w in words[::2]} == {"left"}
+    assert (target.examples, target.part("train")) == ({"train": 7}, "train[7 of 40]")
+
+
+def test_the_sides_of_pairs_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    pairs = read(written(tmp_path / "a.csv", "text1,text2,label\na,b,0\nc,d,1\n"))[0]
+    swapped = read(written(tmp_path / "b.csv", "text2,text1,label\na,b,0\nc,d,1\n"))[0]
+    assert pairs.fingerprint != swapped.fingerprint
+    corpora = [Corpus((("a",), ("b",)), unit) for unit in ("word", "sentence", "pair")]
+    assert [corpus.n_rows for corpus in corpora] == [2, 2, 1]
+    assert len({corpus.digest for corpus in corpora}) == 3
+
+
+def test_half_a_pair_is_refused() -> None:
+    with pytest.raises(DegenerateInputError, match="3 sentences do not make pairs"):
+        Corpus((("a",), ("b",), ()), "pair")
+
+
+# Several labels at once
+
+
+def emotions(path: Path, lists: list[list[Any] | None], names: list[str] | None = None) -> Path:
+    """Texts with lists of labels: as ids with names, or as they are."""
+    table = {"text": [f"text {i}" for i in range(len(lists))], "labels": lists}
+    if names is None:
+        rows = [{"text": text, "labels": some} for text, some in zip(*table.values(), strict=True)]
+        return written(path, "\n".join(map(json.dumps, rows)))
+    kinds = {"text": datasets.Value("string"), "labels": datasets.List(datasets.ClassLabel(names=names))}
+    datasets.Dataset.from_dict(table, features=datasets.Features(kinds)).to_parquet(path)
+    return path
+
+
+def test_lists_of_names_are_several_labels_at_once(tmp_path: Path) -> None:
+    path = emotions(tmp_path / "a.jsonl", [["joy"], [], ["love", "joy"], None])
+    target, data = read(path)
+    assert (target.task, target.classes, target.multilabel) == ("text-multilabel", ("joy", "love"), True)
+    assert not target.regression
+    assert data["train"].labels.dtype == np.float64
+    np.testing.assert_array_equal(data["train"].labels, [[1, 0], [0, 0], [1, 1], [NAN, NAN]])
+    assert (data["train"].corpus.unit, target.rows) == ("sentence", {"train": 3})
+    assert read(path, task="text-multilabel")[0] == target
+
+
+def test_ids_of_several_labels_have_the_names_of_their_file(tmp_path: Path) -> None:
+    names = ["never", "joy", "love", "fear"]
+    target, data = read(emotions(tmp_path / "a.parquet", [[3, 1], [], [-1], [2]], names))
+    assert target.classes == tuple(names)
+    np.testing.assert_array_equal(data["train"].labels, [[0, 1, 0, 1], [0] * 4, [NAN] * 4, [0, 0, 1, 0]])
+
+
+def test_labels_that_only_the_test_split_has_come_last(tmp_path: Path) -> None:
+    emotions(tmp_path / "train.jsonl", [["c"], ["b", "c"]])
+    emotions(tmp_path / "test.jsonl", [["a", "c"], ["b"]])
+    target, data = read(tmp_path, "train", "test")
+    assert target.classes == ("b", "c", "a")
+    assert data["test"].labels.tolist() == [[0, 1, 1], [1, 0, 0]]
+
+
+def test_any_label_of_several_changes_the_fingerprint(tmp_path: Path) -> None:
+    one = read(emotions(tmp_path / "a.jsonl", [["b", "c"], ["c"]]))[0]
+    other = read(emotions(tmp_path / "b.jsonl", [["c"], ["b", "c"]]))[0]
+    assert one.classes == other.classes
+    assert one.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([["a", "b"], ["b", "a"]], "the same labels everywhere in labels"),
+        ([["a"], None], "the same labels everywhere in labels"),
+        ([[], []], "no labelled examples"),
+        ([None, None, []], "no labelled examples"),
+        ([["a", 1], [1]], "labels of several kinds"),
+        ([[0, 1, 0], [1, 0, 0]], "names a label twice"),
+        ([["O", "O"], ["X"]], "names a label twice"),
+        ([[["a"]], [["b"]]], "neither texts, labels nor lists"),
+    ],
+)
+def test_lists_that_are_no_labels_are_refused(tmp_path: Path, lists: list[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(emotions(tmp_path / "a.jsonl", lists))
+
+
+def test_cells_hold_no_lists(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", 'text,labels\na,"x,y"\nb,x\n')
+    with pytest.raises(DataError, match="is no text-multilabel") as caught:
+        read(path, task="text-multilabel")
+    assert ".jsonl" in str(caught.value.fix)
+
+
+# Types in place of tags
+
+
+def test_tags_are_folded_into_types_if_asked(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.conll", "a B-X\nb I-X\nc O\n\nd S-a-b\ne E-X\nf L-X\ng U-a-b\n")
+    plain, _ = read(path)
+    target, data = read(path, fold_bio=True)
+    assert target.classes == ("X", "O", "a-b")
+    assert [target.classes[label] for label in data["train"].labels] == [
+        "X",
+        "X",
+        "O",
+        "a-b",
+        "X",
+        "X",
+        "a-b",
+    ]
+    assert len(plain.classes) == 7
+    assert target.fingerprint != plain.fingerprint
+    assert not target.spans
+
+
+def test_tags_are_spans_unless_folded(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.conll", CHUNKS)
+    assert read(path)[0].spans
+    assert not read(path, fold_bio=True)[0].spans
+
+
+def test_rows_without_a_tag_stay_so_when_tags_are_folded(tmp_path: Path) -> None:
+    row = {"tokens": ["a", "b", "c", "d"], "ner_tags": ["B-X", None, "O", "I-X"]}
+    _, data = read(written(tmp_path / "a.jsonl", json.dumps(row)), fold_bio=True)
+    assert data["train"].labels.tolist() == [0, -100, 1, 0]
+
+
+def test_a_type_that_only_the_test_split_has_comes_last_when_folded(tmp_path: Path) -> None:
+    written(tmp_path / "train.conll", "a B-X\nb O\n")
+    written(tmp_path / "test.conll", "a I-X\nb B-A\nc I-A\n")
+    target, data = read(tmp_path, "train", "test", fold_bio=True)
+    assert target.classes == ("X", "O", "A")
+    assert data["test"].labels.tolist() == [0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "why"),
+    [
+        ("a.conll", "a NOUN\nb VERB\n", '"NOUN"'),
+        ("a.conll", "a B-X\nb X-Y\n", '"X-Y"'),
+        ("a.conll", "a B-\nb O\n", '"B-"'),
+        ("a.csv", "text,label\na,B-X\nb,O\n", "text-classification"),
+    ],
+)
+def test_what_are_no_tags_cannot_be_folded(tmp_path: Path, name: str, form: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}: label holds no B-/I-/O tags of words to fold") as caught:
+        read(written(tmp_path / name, form), fold_bio=True)
+    assert why in str(caught.value.why)
+    assert "--fold-bio" in str(caught.value.fix)
+
+
+def test_one_type_is_nothing_to_tell_apart(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.conll", "a B-X\nb I-X\n")
+    assert read(path)[0].classes == ("B-X", "I-X")
+    with pytest.raises(DataError, match=r"one class only \(X\)"):
+        read(path, fold_bio=True)
+
+
+# Numbers as classes
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "task"),
+    [
+        ("a.csv", "text,label\na,1.0\nb,0.5\n", "text-classification"),
+        ("a.jsonl", '{"tokens": ["a", "b"], "label": [1, 0.5]}', "token-classification"),
+        ("a.csv", "text1,text2,label\na,b,1\nc,d,0.5\n", "pair-classification"),
+        ("a.csv", "text,label\na,1.0\nb,inf\n", "text-classification"),
+    ],
+)
+def test_real_numbers_are_no_classes(tmp_path: Path, name: str, form: str, task: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: label holds real numbers, which are no classes") as caught:
+        read(written(tmp_path / name, form), task=task)
+    assert caught.value.why in ("one of them is 0.5", "one of them is inf")
+    assert caught.value.fix == "--task " + task.replace("classification", "regression")
+
+
+def test_whole_numbers_are_classes_however_they_are_written(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "a.jsonl", "".join(f'{{"text": "a", "label": {n}}}\n' for n in (2.0, "NaN", 1.0))
+    )
+    target, data = read(path, task="text-classification")
+    assert target.classes == ("1", "2")
+    assert data["train"].labels.tolist() == [1, -100, 0]
+
+
+def test_ids_beyond_the_names_of_their_file_are_refused(tmp_path: Path) -> None:
+    path = emotions(tmp_path / "a.parquet", [[0], [1], []], ["a", "b"])
+    table = pq.read_table(path)
+    lists = pa.array([[0], [7], []], type=table.schema.field("labels").type)
+    pq.write_table(table.set_column(1, table.schema.field("labels"), lists), path)
+    with pytest.raises(DataError, match="labels holds a class without a name") as caught:
+        read(path)
+    assert "one label is 7" in str(caught.value.why)
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.csv"])
+def test_more_classes_than_can_be_meant_are_refused(tmp_path: Path, name: str) -> None:
+    sep = " " if name == "a.conll" else ","
+    rows = [f"w{sep}c{i}\n" for i in (*range(10_000), 0)]
+    head = "" if name == "a.conll" else "text,label\n"
+    assert len(read(written(tmp_path / name, head + "".join(rows)))[0].classes) == 10_000
+    path = written(tmp_path / name, head + "".join([*rows, f"w{sep}one-more\n"]))
+    with pytest.raises(DataError, match=f"{name}: label holds 10,001 classes") as caught:
+        read(path)
+    assert "--label-column" in str(caught.value.fix)
+
+
+def test_a_class_of_one_example_is_allowed(tmp_path: Path) -> None:
+    target, _ = read(written(tmp_path / "a.csv", "text,label\na,x\nb,x\nc,y\n"))
+    assert target.classes == ("x", "y")
+
+
+# Texts without words
+
+
+def test_some_texts_may_be_empty(tmp_path: Path) -> None:
+    target, data = read(written(tmp_path / "a.csv", 'text,label\n,x\n"  ",y\na,x\n'))
+    assert data["train"].corpus.sentences == ((), (), ("a",))
+    assert target.rows == {"train": 3}
+
+
+@pytest.mark.parametrize(
+    ("form", "column"),
+    [
+        ('{"text": " ", "label": 0}\n{"text": null, "label": 1}', "text"),
+        ('{"tokens": [], "label": []}\n{"tokens": [], "label": []}', "tokens"),
+        ('{"text1": "", "text2": "", "label": 0}\n{"text1": "", "text2": "", "label": 1}', "text1 and text2"),
+    ],
+)
+def test_texts_that_are_all_empty_are_refused(tmp_path: Path, form: str, column: str) -> None:
+    path = written(tmp_path / "a.jsonl", form)
+    with pytest.raises(DataError, match=r"a\.jsonl: the texts of the train split are all empty") as caught:
+        read(path)
+    assert caught.value.why == f"no row of {column} has a word"
+
+
+def test_an_empty_split_is_named(tmp_path: Path) -> None:
+    written(tmp_path / "train.csv", "text,label\na,0\nb,1\n")
+    written(tmp_path / "test.csv", 'text,label\n"",0\n"",1\n')
+    with pytest.raises(DataError, match="texts of the test split are all empty"):
+        read(tmp_path, "train", "test")
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ('{"text": {"a": "b"}, "label": 0}', "column text holds neither"),
+        ('{"text": "a", "label": {"a": "b"}}', "column label holds neither"),
+        ('{"tokens": [["a"]], "label": [0]}', "column tokens holds neither"),
+        ('{"text": "a", "label": 0}\n{"text": ["b"], "label": 1}', "text holds something that is no text"),
+        ('{"text": "a", "label": 0}\n{"text": "b", "label": [1]}', "label holds something that is no label"),
+        ('{"text": "a", "label": 0}\n{"text": "b", "label": "x"}', "label holds labels of several kinds"),
+    ],
+)
+def test_what_is_neither_text_nor_label_is_refused(tmp_path: Path, form: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read(written(tmp_path / "a.jsonl", form))
+    assert "a.jsonl" in caught.value.message
     assert caught.value.why
 
 
@@ -398,6 +843,23 @@ def test_splits_that_are_not_there_are_left_out_but_not_the_first(tmp_path: Path
     assert "train" in str(caught.value.why)
 
 
+def test_a_file_is_a_training_split(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.conll", CHUNKS)
+    assert list(read(path, "train", "validation", "test")[1]) == ["train"]
+    with pytest.raises(NotFoundError, match=r"a\.conll has no validation split") as caught:
+        read(path, "validation")
+    assert caught.value.why == "it has: train"
+    assert "folder" in str(caught.value.fix)
+
+
+def test_the_splits_of_a_dataset_of_the_hub_are_listed() -> None:
+    files = tuple(RepoFile(f"data/{split}-0.parquet", 1, "sha256:0") for split in ("train", "test"))
+    dataset = Dataset(Revision("org/data", "main", "0" * 40), files)
+    with pytest.raises(NotFoundError, match="org/data has no validation split") as caught:
+        split_files_of(dataset, TargetSource("org/data", "org/data"), ("validation",))
+    assert caught.value.why == "it has: train, test"
+
+
 def test_two_files_for_one_split_are_both_named(tmp_path: Path) -> None:
     for name in ("in_domain_dev.tsv", "out_of_domain_dev.tsv", "train.tsv"):
         written(tmp_path / name, "text\tlabel\na\t0\n")
@@ -427,9 +889,13 @@ def test_splits_with_labels_of_two_kinds_are_refused(tmp_path: Path) -> None:
         read(tmp_path, "train", "validation")
 
 
-def test_a_split_without_any_label_has_no_labelled_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("test.csv", "text,label\na,\nb,\n"), ("test.jsonl", '{"text": "a", "label": null}\n{"text": "b"}')],
+)
+def test_a_split_without_any_label_has_no_labelled_rows(tmp_path: Path, name: str, form: str) -> None:
     written(tmp_path / "train.csv", "text,label\na,0\nb,1\n")
-    written(tmp_path / "test.csv", "text,label\na,\nb,\n")
+    written(tmp_path / name, form)
     target, data = read(tmp_path, "train", "test")
     assert target.rows == {"train": 2, "test": 0}
     assert data["test"].labels.tolist() == [-100, -100]
@@ -478,21 +944,36 @@ def test_a_missing_column_is_named(tmp_path: Path, option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "row",
-    ['{"tokens": ["a", "b"], "label": 1}', '{"text": "a b", "labels": [1, 0]}'],
-    ids=["one label", "one text"],
+    ("row", "task"),
+    [
+        ('{"tokens": ["a", "b"], "label": 1}', None),
+        ('{"tokens": ["a", "b"], "label": 1}', "token-classification"),
+        ('{"tokens": ["a", "b"], "label": 1}', "text-classification"),
+        ('{"text": "a b", "labels": [1, 0]}', "token-classification"),
+        ('{"text": "a b", "labels": [0.5, 2]}', None),
+    ],
 )
-@pytest.mark.parametrize("task", [None, "token-classification", "text-classification"])
 def test_lists_go_with_lists(tmp_path: Path, row: str, task: str | None) -> None:
     with pytest.raises(DataError, match="do not go together"):
         read(written(tmp_path / "a.jsonl", row), task=task)
 
 
 def test_a_task_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no text-classification"):
+    with pytest.raises(DataError, match="is no text-classification") as caught:
         read(written(tmp_path / "a.conll", CHUNKS), task="text-classification")
+    assert caught.value.fix == "--task token-classification"
+    with pytest.raises(DataError, match="is no text-classification") as caught:
+        read(emotions(tmp_path / "a.jsonl", [["x"], ["y"]]), task="text-classification")
+    assert caught.value.why == "labels holds a list of labels for each text"
     with pytest.raises(DataError, match="is no token-classification"):
         read(written(tmp_path / "a.csv", "text,label\na,0\nb,1\n"), task="token-classification")
+
+
+def test_options_say_which_columns_and_whether_tags_are_folded() -> None:
+    plain = cli_options.target_source("org/data", None, "a", "c", None, None, None, False)
+    assert (plain.pair_column, plain.fold_bio) == (None, False)
+    told = cli_options.target_source("org/data", None, "a", "c", None, None, "b", True)
+    assert (told.text_column, told.pair_column, told.label_column, told.fold_bio) == ("a", "b", "c", True)
 
 
 # What cannot be read
@@ -594,6 +1075,8 @@ def test_columns_must_be_as_many_as_the_file_has(tmp_path: Path, name: str, colu
         ("a.csv", "text,score\na,0.5\nb,0.5\n", "same value everywhere"),
         ("a.csv", "text,label\na,\nb,\n", "no labelled examples"),
         ("a.csv", "text,label\na,-100\nb,-100\n", "no labelled examples"),
+        ("a.jsonl", '{"text": "a", "score": NaN}\n{"text": "b", "score": null}', "no labelled examples"),
+        ("a.jsonl", '{"text": "a", "score": 1.5}\n{"text": "b", "score": null}', "same value everywhere"),
     ],
 )
 def test_where_there_is_nothing_to_learn_nothing_begins(
@@ -615,7 +1098,7 @@ def test_where_there_is_nothing_to_learn_nothing_begins(
 )
 def test_a_sentence_with_another_number_of_labels_is_shown(tmp_path: Path, rows: list[Any]) -> None:
     path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
-    with pytest.raises(DataError, match=r"has \d words but \d labels"):
+    with pytest.raises(DataError, match=r"a\.jsonl: a sentence .* has \d words but \d labels in labels"):
         read(path)
 
 
@@ -729,7 +1212,7 @@ def test_no_other_error_than_ours_leaves(tmp_path: Path) -> None:
             {"train": 5749, "validation": 1500, "test": 1379},
             None,
             0,
-            {"columns": ("text", "second", "score")},
+            {"columns": ("sentence1", "sentence2", "score")},
         ),
         (
             "cola/in_domain_train.tsv",

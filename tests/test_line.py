@@ -164,7 +164,7 @@ def test_rank_reads_the_parquet_branch_of_a_scripted_dataset(
         assert ranking["target"]["commit"] == conll
         assert ranking["target"]["classes"] == ["O", "B-NP", "I-NP"]
         assert list(ranking["target"]["examples"]) == ["train"], "no other split was read"
-        values = [score["values"]["logme"] for score in ranking["scores"]]
+        values = [score["estimates"]["logme"]["value"] for score in ranking["scores"]]
         assert values == sorted(values, reverse=True)
 
 

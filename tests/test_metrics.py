@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reference.examples import STEADY, seeds
+from zookeeper.errors import UsageError
 from zookeeper.records import IGNORED, Target, Task
 from zookeeper.tuning.metrics import METRICS, Accuracy, Pearson, SpanF1, measure, metric_of
 
@@ -51,11 +52,19 @@ def span_f1(predictions: str, references: str, lengths: list[int] | None = None)
         ("text-classification", ("negative", "positive"), "accuracy"),
         ("token-regression", (), "pearson"),
         ("text-regression", (), "pearson"),
+        ("pair-classification", ("B-X", "O"), "accuracy"),
+        ("pair-regression", (), "pearson"),
     ],
 )
 def test_target_has_the_metric_of_its_kind(task: Task, classes: tuple[str, ...], metric: str) -> None:
     assert metric_of(target(task, classes)) == metric
     assert metric in METRICS
+
+
+def test_several_labels_at_once_have_no_metric_yet() -> None:
+    with pytest.raises(UsageError, match="several labels at once") as caught:
+        metric_of(target("text-multilabel", ("joy", "fear")))
+    assert caught.value.why == "label of t holds a list of labels for each text"
 
 
 # Spans
@@ -168,9 +177,11 @@ def test_pearson_is_that_of_numpy(seed: int) -> None:
     assert measure("pearson", -a, a) == pytest.approx(-1)
 
 
-def test_real_labels_all_count() -> None:
+def test_real_labels_all_count_but_those_that_are_missing() -> None:
     a, b = np.array([1.0, 2.0, 3.0, -100.0]), np.array([1.0, 2.0, 4.0, -100.0])
     assert measure("pearson", a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    more, missing = np.append(a, [50.0, -7.0]), np.append(b, [np.nan, np.nan])
+    assert measure("pearson", more, missing) == measure("pearson", a, b)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +191,8 @@ def test_real_labels_all_count() -> None:
         ([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]),
         ([1.0], [2.0]),
         ([], []),
+        ([1.0, 2.0], [np.nan, np.nan]),
+        ([1.0, 2.0, 3.0], [np.nan, 0.1, np.nan]),
     ],
 )
 def test_undefined_correlation_is_none(made: list[float], truth: list[float]) -> None:

@@ -57,5 +57,5 @@ def test_without_packages_there_are_the_built_ins_only() -> None:
 
 def test_the_scores_that_ship() -> None:
     assert list(SCORES)[:2] == ["logme", "hscore"]
-    with pytest.raises(UsageError, match='no score "leep"'):
-        SCORES["leep"]
+    with pytest.raises(UsageError, match='no score "vibes"'):
+        SCORES["vibes"]

@@ -740,14 +740,14 @@ def test_eight_processes_mend_the_same_features(full: tuple[Path, Path]) -> None
 
 
 def migrate_in_a_crowd(home: str, cache: str, log: str) -> None:
-    first = migrations.MIGRATIONS[0]
+    first, *others = migrations.MIGRATIONS
 
     def logged(db: sqlite3.Connection) -> None:
         with Path(log).open("a") as file:
             file.write("migrated\n")
         first(db)
 
-    migrations.MIGRATIONS = (logged,)
+    migrations.MIGRATIONS = (logged, *others)
     crowd(lambda _: save(Store(Path(home), Path(cache)), 1))
 
 

@@ -51,6 +51,13 @@ def line(seed: int = 0, *, slope: float = 1.0, height: float = 0.0, n: int = 203
     return problem_of(features, labels, (), "pearson")
 
 
+def gaps() -> Problem:
+    """Real labels, every tenth of them missing."""
+    problem = line(slope=50, height=1000)
+    labels = {split: np.where(np.arange(len(y)) % 10, y, np.nan) for split, y in problem.labels.items()}
+    return changed(problem, labels=labels)
+
+
 def changed(problem: Problem, **fields: dict[str, Array]) -> Problem:
     """With some splits of some fields replaced."""
     return replace(problem, **{name: {**getattr(problem, name), **new} for name, new in fields.items()})
@@ -151,9 +158,10 @@ def test_global_state_of_random_numbers_does_not_matter() -> None:
     assert same(first, train_head(blobs(), SHORT, seed=1))
 
 
-def test_rows_without_a_label_do_not_influence_the_weights() -> None:
-    problem = blobs(noise=3)
-    ignored = problem.labels["train"] == IGNORED
+@pytest.mark.parametrize("problem", [blobs(noise=3), gaps()], ids=["classes", "numbers"])
+def test_rows_without_a_label_do_not_influence_the_weights(problem: Problem) -> None:
+    labels = problem.labels["train"]
+    ignored = labels == IGNORED if problem.classes else np.isnan(labels)
     wild = problem.features["train"].copy()
     wild[ignored] = 1e6
     without = {
@@ -164,6 +172,20 @@ def test_rows_without_a_label_do_not_influence_the_weights() -> None:
     assert ignored.any()
     assert same(plain, train_head(changed(problem, features={"train": wild}), SHORT, seed=0))
     assert same(plain, train_head(changed(problem, **without), SHORT, seed=0))
+
+
+def test_rows_without_a_number_are_predicted_but_not_measured() -> None:
+    problem = gaps()
+    tuned = train_head(problem, LONG, seed=0)
+    made = tuned.predictions(problem)["validation"]
+    truth = line(slope=50, height=1000).labels["validation"]
+    missing = np.isnan(problem.labels["validation"])
+    assert np.sqrt(np.mean((made - truth)[missing] ** 2)) < 0.05 * truth.std()
+    assert all(np.isfinite(epoch.loss) for epoch in tuned.history[1:])
+    assert tuned.history[tuned.best_epoch].metric == problem.measure("validation", made)
+    assert problem.measure("validation", made) == pytest.approx(
+        np.corrcoef(made[~missing], truth[~missing])[0, 1]
+    )
 
 
 def test_inputs_are_not_changed() -> None:
@@ -413,20 +435,37 @@ def test_single_sentence_is_refused() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_split_without_labels_is_refused(split: str) -> None:
-    problem = blobs()
+@pytest.mark.parametrize(("problem", "missing"), [(blobs(), IGNORED), (line(), np.nan)])
+def test_split_without_labels_is_refused(split: str, problem: Problem, missing: float) -> None:
     with pytest.raises(DataError, match=split):
-        changed(problem, labels={split: np.full_like(problem.labels[split], IGNORED)})
+        changed(problem, labels={split: np.full_like(problem.labels[split], missing)})
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_and_labels_that_are_no_numbers_are_refused(value: float) -> None:
+@pytest.mark.parametrize(("name", "value"), [("features", np.nan), ("features", np.inf), ("labels", np.inf)])
+def test_features_and_labels_that_are_no_numbers_are_refused(name: str, value: float) -> None:
     problem = line()
-    for name in ("features", "labels"):
-        damaged = getattr(problem, name)["train"].copy()
-        damaged[3] = value
-        with pytest.raises(DegenerateInputError):
-            changed(problem, **{name: {"train": damaged}})
+    damaged = getattr(problem, name)["train"].copy()
+    damaged[3] = value
+    with pytest.raises(DegenerateInputError):
+        changed(problem, **{name: {"train": damaged}})
+
+
+def test_pairs_are_held_out_as_one() -> None:
+    corpus = Corpus(tuple((f"{i}",) for i in range(60)), "pair")
+    data = Labelled(corpus, np.arange(30.0))
+    features = np.arange(30, dtype=np.float32)[:, None]
+    problem = Problem.of(target("pair-regression", ()), {"train": data}, {"train": [features]}, seed=0)
+    assert {split: len(y) for split, y in problem.labels.items()} == {"train": 27, "validation": 3}
+    for split in ("train", "validation"):
+        assert np.array_equal(problem.features[split][:, 0], problem.labels[split])
+    assert problem.metric == "pearson"
+
+
+def test_several_labels_at_once_are_refused() -> None:
+    data = Labelled(Corpus((("a",), ("b",)), "sentence"), np.eye(2))
+    features = {split: [np.ones((2, 1), dtype=np.float32)] for split in ("train", "validation")}
+    with pytest.raises(UsageError, match="zoo tune cannot learn several labels at once yet"):
+        Problem.of(target("text-multilabel"), dict.fromkeys(features, data), features, seed=0)
 
 
 def test_class_of_the_test_split_alone_has_no_output() -> None:

@@ -19,7 +19,7 @@ from zookeeper.records import EvalCard, Run, Target
 
 _METRICS = {"span_f1": "Span F1", "accuracy": "Accuracy", "pearson": "Pearson's r"}
 _PIPELINES = {"token-classification": "token-classification", "text-classification": "text-classification"}
-_UNITS = {"token": "word", "text": "sentence"}
+_UNITS = {"token": "word", "text": "sentence", "pair": "pair"}
 
 
 def render(card: EvalCard) -> str:
@@ -40,6 +40,7 @@ def render(card: EvalCard) -> str:
         target=run.target,
         metric=_METRICS[run.metric],
         unit=_UNITS[run.target.task.split("-")[0]],
+        examples="pairs" if run.target.task.startswith("pair") else "sentences",
         reading=run.recipe.reading,
         width=sum(member.dimension for member in run.members),
         local=[member for member in run.members if member.revision.local],

@@ -40,6 +40,31 @@ def load_covariance(path: Path, names: Path | None = None) -> Covariance:
     return Covariance(tuple(labels), matrix)
 
 
+def load_results(path: Path) -> dict[str, float]:
+    """True results of checkpoints from a ``.csv``: names in the first column, numbers in the last.
+
+    Raises:
+        DataError: it cannot be read as that.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read.", why=str(error)[:200]) from error
+    if rows and not _is_number(rows[0][-1]):
+        rows = rows[1:]
+    for number, row in enumerate(rows, 1):
+        if len(row) < 2 or not _is_number(row[-1]):
+            raise DataError(
+                f"{path} holds no results.",
+                why=f"row {number} is {', '.join(row)[:80]}",
+                fix="lines of NAME,NUMBER",
+            )
+    if not rows:
+        raise DataError(f"{path} holds no results.", fix="lines of NAME,NUMBER")
+    return {row[0]: float(row[-1]) for row in rows}
+
+
 def save_covariance(covariance: Covariance, path: Path) -> tuple[Path, ...]:
     """Write a covariance as ``.npy`` (with the names beside it) or ``.csv``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from zookeeper import local
 from zookeeper.errors import CheckpointError, DataError, IntegrityError, NotFoundError
+from zookeeper.gathering import Gatherer
 from zookeeper.layouts import COLUMN_FILES, TABLES
 from zookeeper.probes import PROBES, TARGETS
 from zookeeper.records import (
     Checkpoint,
     Corpus,
     Dataset,
+    EvidenceKey,
+    EvidenceSet,
     FeatureKey,
     FeatureSet,
     Labelled,
@@ -47,6 +50,9 @@ class Read:
     features: FeatureSet
     array: NDArray[Any]
     computed: bool
+
+
+_UNITS = {"word": "words", "sentence": "sentences", "pair": "pairs"}
 
 
 class Reader:
@@ -147,8 +153,9 @@ class Reader:
         from zookeeper import extract
 
         device = extract.resolve_device(self._settings.device)
-        unit = "words" if corpus.unit == "word" else "sentences"
-        with self._reporter.track(f"reading with {checkpoint.name}", corpus.n_rows, unit) as advance:
+        with self._reporter.track(
+            f"reading with {checkpoint.name}", corpus.n_rows, _UNITS[corpus.unit]
+        ) as advance:
             made = extract.extract(folder, corpus, reading, device=device, advance=advance)
         features = FeatureSet(
             key=key,
@@ -160,6 +167,52 @@ class Reader:
         )
         self._store.save_features(features, made.features, {"device": device})
         return Read(features, made.features, computed=True)
+
+    def evidence(self, checkpoint: Checkpoint, data: Labelled, reading: Reading, source: str) -> EvidenceSet:
+        """Evidence of a checkpoint on a target: what is stored, if it is whole, else made and stored.
+
+        Args:
+            checkpoint: which.
+            data: sentences and labels of a split.
+            reading: pooling and window; every layer is read.
+            source: what the target is, for people.
+
+        Raises:
+            ZooError: as `features`.
+        """
+        reading = replace(reading, layer="all").settled(data.corpus.unit)
+        features = feature_key(checkpoint, data.corpus.digest, reading)
+        key = EvidenceKey(features, data.labels_digest)
+        stored = self._store.evidence_set(key.digest)
+        if stored is not None:
+            return stored
+        if checkpoint.problem:
+            raise CheckpointError(f"{checkpoint.problem}.")
+        folder = self._fetch_checkpoint(checkpoint)
+
+        from zookeeper import extract
+
+        device = extract.resolve_device(self._settings.device)
+        gatherer, unit = Gatherer(data), _UNITS[data.corpus.unit]
+        with self._reporter.track(f"reading with {checkpoint.name}", data.corpus.n_rows, unit) as advance:
+            for block in extract.read(
+                folder, data.corpus, reading, head=True, device=device, advance=advance
+            ):
+                gatherer.add(block.rows, block.states, block.source_probs)
+        arrays = gatherer.arrays()
+        found = EvidenceSet(
+            key=key,
+            layers=gatherer.layers,
+            n=gatherer.n,
+            sampled=len(arrays["labels"]),
+            classes=data.classes,
+            dimension=arrays["mean/total"].shape[0],
+            head="source_probs" in arrays,
+            size=sum(array.nbytes for array in arrays.values()),
+            source=source,
+        )
+        self._store.save_evidence(found, arrays, {"device": device})
+        return found
 
     def _fetch_checkpoint(self, checkpoint: Checkpoint) -> Path:
         size = checkpoint.download_bytes

@@ -14,15 +14,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zookeeper.errors import DegenerateInputError, UsageError
+from zookeeper.errors import CheckpointError, DegenerateInputError, UsageError
 
 Array = NDArray[np.float64]
-Unit = Literal["word", "sentence"]
+Unit = Literal["word", "sentence", "pair"]
 Pooling = Literal["auto", "first", "last", "mean"]
-Task = Literal["token-classification", "token-regression", "text-classification", "text-regression"]
+Task = Literal[
+    "token-classification",
+    "token-regression",
+    "text-classification",
+    "text-regression",
+    "text-multilabel",
+    "pair-classification",
+    "pair-regression",
+]
 
 EXTRACTOR_VERSION = 1
 """Raised when `extract` would give other numbers for the same key."""
+
+EVIDENCE_VERSION = 1
+"""Raised when the evidence made of the same features and labels would be another."""
 
 IGNORED = -100
 """The label of rows that do not count, as in the loss functions of torch."""
@@ -31,10 +42,18 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def counted(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of (n,) labels count: of classes those that are not -100, of real numbers all."""
+    """Which of n labels count: of classes those that are not -100, of real numbers those that are not NaN.
+
+    Args:
+        labels: (n,), or (n, c) where an example has several.
+    """
     if np.issubdtype(labels.dtype, np.integer):
-        return np.asarray(labels != IGNORED)
-    return np.ones(len(labels), dtype=bool)
+        counts = labels != IGNORED
+    elif np.issubdtype(labels.dtype, np.floating):
+        counts = ~np.isnan(labels)
+    else:
+        counts = np.ones(labels.shape, dtype=bool)
+    return np.asarray(counts.all(axis=tuple(range(1, counts.ndim))))
 
 
 def digest_of(value: Any) -> str:
@@ -181,12 +200,16 @@ class Corpus:
     """Sentences that have been split into words, and what makes a row of features.
 
     Attributes:
-        sentences: words of each sentence.
-        unit: whether a word or a sentence is a row.
+        sentences: words of each sentence; of pairs, sentences 2i and 2i + 1 are row i.
+        unit: whether a word, a sentence or a pair of them is a row.
     """
 
     sentences: tuple[tuple[str, ...], ...]
     unit: Unit
+
+    def __post_init__(self) -> None:
+        if self.unit == "pair" and len(self.sentences) % 2:
+            raise DegenerateInputError(f"{len(self.sentences)} sentences do not make pairs.")
 
     @cached_property
     def digest(self) -> str:
@@ -196,7 +219,9 @@ class Corpus:
     @cached_property
     def n_rows(self) -> int:
         """Number of rows of features."""
-        return sum(map(len, self.sentences)) if self.unit == "word" else len(self.sentences)
+        if self.unit == "word":
+            return sum(map(len, self.sentences))
+        return len(self.sentences) // 2 if self.unit == "pair" else len(self.sentences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +230,7 @@ class Reading:
 
     Attributes:
         layer: ``"last"``, ``"mean"`` over all layers but the embeddings, or an index: 0 for the
-            embeddings, 1, 2, … for the layers, negative from the end.
+            embeddings, 1, 2, … for the layers, negative from the end; ``"all"`` of them for evidence.
         pooling: which sub-words make the row of a word (or sentence): the first, the last or their mean;
             ``"auto"`` is the last of a word and the mean of a sentence.
         dtype: precision of weights and features.
@@ -218,7 +243,7 @@ class Reading:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.layer not in ("last", "mean") and not re.fullmatch(r"-?\d+", self.layer):
+        if self.layer not in ("last", "mean", "all") and not re.fullmatch(r"-?\d+", self.layer):
             raise UsageError(f'no layer "{self.layer}".', fix="one of: last, mean, or a number")
 
     def settled(self, unit: Unit) -> Reading:
@@ -292,6 +317,67 @@ class FeatureSet:
     n_empty: int
     size: int
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceKey:
+    """Everything that makes the evidence of a checkpoint on a target, and so its name.
+
+    Attributes:
+        features: what was read, of all layers.
+        labels: digest of the labels.
+        version: of what adds them up.
+    """
+
+    features: FeatureKey
+    labels: str
+    version: int = EVIDENCE_VERSION
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits; any changed field changes it."""
+        return digest_of(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSet:
+    """Stored evidence: what the features of one checkpoint say of one target, layer by layer.
+
+    Attributes:
+        key: what made it.
+        layers: ``"0"`` for the embeddings, ``"1"``, … for the layers, ``"mean"`` of the layers.
+        n: labelled examples.
+        sampled: how many of them are kept as they are.
+        classes: whether each has one class.
+        dimension: width of the features.
+        head: whether the checkpoint's own head was read too.
+        size: bytes on disk.
+        source: what the target was, for people.
+    """
+
+    key: EvidenceKey
+    layers: tuple[str, ...]
+    n: int
+    sampled: int
+    classes: bool
+    dimension: int
+    head: bool
+    size: int
+    source: str
+
+    def layer(self, name: str) -> str:
+        """The layer that ``"last"`` or a number from the end stands for.
+
+        Raises:
+            CheckpointError: there is no such layer.
+        """
+        numbered = [layer for layer in self.layers if layer != "mean"]
+        wanted = numbered[-1] if name == "last" else name
+        if re.fullmatch(r"-\d+", wanted) and int(wanted[1:]) <= len(numbered):
+            wanted = numbered[int(wanted)]
+        if wanted not in self.layers:
+            raise CheckpointError(f"it has no layer {name}.", why=f"it has: {', '.join(self.layers)}")
+        return wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +514,8 @@ class TargetSource:
         label_column: column of labels; None to find it.
         task: what is predicted of what; None to infer it from the columns.
         columns: names of the columns of a file that does not name them.
+        pair_column: column of the second text, where examples are pairs; None to find it.
+        fold_bio: whether the B- and I- of the tags of words are dropped, so that a class is a type.
     """
 
     name: str
@@ -438,6 +526,8 @@ class TargetSource:
     label_column: str | None = None
     task: Task | None = None
     columns: tuple[str, ...] = ()
+    pair_column: str | None = None
+    fold_bio: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,15 +540,15 @@ class Target:
         commit: of the dataset: 40 hex digits, or the digest of the files' content.
         config: configuration of the dataset, if it has several.
         task: what is predicted of what.
-        text_column: column or columns of text.
+        text_column: column of text; both columns of pairs, as ``"sentence1, sentence2"``.
         label_column: column of labels.
         classes: names of the classes; empty for a regression.
-        examples: number of sentences of each split that was read.
+        examples: number of sentences, or pairs, of each split that was read.
         rows: number of labelled rows of each split that was read.
         fingerprint: SHA-256 of sentences and labels of all splits that were read.
         local: whether it came from a file and not from the Hub.
-        available: number of sentences that each of these splits has: more than `examples` where some
-            were drawn.
+        available: number of sentences, or pairs, that each of these splits has: more than `examples`
+            where some were drawn.
     """
 
     name: str
@@ -486,6 +576,16 @@ class Target:
         return self.task.endswith("regression")
 
     @property
+    def multilabel(self) -> bool:
+        """Whether an example may have several classes at once, or none."""
+        return self.task == "text-multilabel"
+
+    @property
+    def numbers(self) -> bool:
+        """Whether labels are real numbers, or several to an example."""
+        return self.regression or self.multilabel
+
+    @property
     def spans(self) -> bool:
         """Whether the classes are the B-/I-/O tags of spans."""
         tags = [name for name in self.classes if name != "O"]
@@ -499,27 +599,59 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A split of a target: sentences, and one label for each row.
+    """A split of a target: sentences, and a label for each row.
 
     Attributes:
         corpus: n rows.
-        labels: (n,), integers (classes; -100 does not count) or floats.
+        labels: (n,), integers (classes; -100 does not count) or real numbers (NaN does not count); of
+            several labels at once (n, c), zeros and ones (a row of NaN does not count).
     """
 
     corpus: Corpus
     labels: NDArray[np.generic]
 
     def __post_init__(self) -> None:
-        if self.labels.shape != (self.corpus.n_rows,):
+        # Only texts have several labels at once; a second axis for words is a mistake.
+        axes = (1,) if self.corpus.unit == "word" else (1, 2)
+        if self.labels.ndim not in axes or len(self.labels) != self.corpus.n_rows:
             raise DegenerateInputError(
                 f"{self.corpus.n_rows} rows do not go with {self.labels.shape} labels."
             )
 
     @property
+    def classes(self) -> bool:
+        """Whether each row has one class."""
+        return bool(np.issubdtype(self.labels.dtype, np.integer))
+
+    @cached_property
+    def labels_digest(self) -> str:
+        """SHA-256 of the labels."""
+        kind, content = self.labels.dtype.str, np.ascontiguousarray(self.labels).tobytes()
+        return digest_of([kind, self.labels.shape, hashlib.sha256(content).hexdigest()])
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
-        """Rows of each sentence."""
-        words = np.array([len(s) for s in self.corpus.sentences], dtype=np.int64)
-        return words if self.corpus.unit == "word" else np.ones_like(words)
+        """Rows of each sentence; one of each example that is a sentence or a pair."""
+        if self.corpus.unit == "word":
+            return np.array([len(s) for s in self.corpus.sentences], dtype=np.int64)
+        return np.ones(self.corpus.n_rows, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score with what is known of its chance.
+
+    Attributes:
+        value: the score.
+        low: end of the bootstrap interval; None where no bootstrap was asked for.
+        high: the other end.
+        null: the same score where the labels are shuffled.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    null: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -529,16 +661,65 @@ class Score:
     Attributes:
         name: of the checkpoint.
         revision: where and which.
-        values: every score that is defined here, by name.
+        estimates: every score that was asked for and is defined here, by name.
+        layer: whose features these are.
         dimension: width of the features.
+        examples: that it was measured on.
+        evidence: digest of what it was computed from.
+        behind: how far it is behind the first by the score that orders, over the same resampled sentences;
+            None for the first, and where no bootstrap was asked for.
+        tier: checkpoints of one letter cannot be told apart; None where no bootstrap was asked for.
+        ranks: the best and the worst place it takes when examples vary.
+        parameters: of the checkpoint.
         notes: what a reader should know before trusting them.
     """
 
     name: str
     revision: Revision
-    values: Mapping[str, float]
+    estimates: Mapping[str, Estimate]
+    layer: str
     dimension: int
+    examples: int
+    evidence: str
+    behind: Estimate | None = None
+    tier: str | None = None
+    ranks: tuple[int, int] | None = None
+    parameters: int | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What one would have got without reading anything.
+
+    Attributes:
+        name: how one would have chosen.
+        value: the score of that choice, or its expectation.
+        pick: what one would have chosen; None where it is any of them.
+        rank: of that choice.
+    """
+
+    name: str
+    value: float
+    pick: str | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shortlist:
+    """Which checkpoints were read at all.
+
+    Attributes:
+        n: how many.
+        of: how many there were.
+        by: what the first choice went by.
+        left_out: the others, in its order.
+    """
+
+    n: int
+    of: int
+    by: str
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -549,17 +730,52 @@ class Ranking:
         target: what for.
         split: whose labels were used.
         by: name of the score that orders them.
+        layer: as it was asked for: ``"last"``, ``"mean"``, ``"best"`` or a number.
         reading: how features were read.
         scores: best first.
+        baselines: by the score that orders them.
         failures: checkpoints without a score, with reasons.
+        replicates: of the bootstrap; 0 for none.
+        level: of intervals and tiers.
+        shortlist: None where all were read.
+        notes: what a reader should know of the target.
     """
 
     target: Target
     split: str
     by: str
+    layer: str
     reading: Reading
     scores: tuple[Score, ...]
+    baselines: tuple[Baseline, ...] = ()
     failures: tuple[Outcome, ...] = ()
+    replicates: int = 0
+    level: float = 0.95
+    shortlist: Shortlist | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well an order of checkpoints agrees with true results; intervals are over checkpoints.
+
+    Attributes:
+        name: of the score or baseline.
+        n: checkpoints that have both.
+        kendall: tau-b, with its interval; None where one of the two is constant.
+        weighted: Kendall's tau with hyperbolic weights: the top counts most.
+        pearson: correlation.
+        top: whether the first is the best.
+        regret: by how much the result of the first falls short of the best.
+    """
+
+    name: str
+    n: int
+    kendall: Estimate | None
+    weighted: Estimate | None
+    pearson: Estimate | None
+    top: bool
+    regret: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -673,11 +889,13 @@ class Holding:
     Attributes:
         checkpoint: itself.
         features: its feature sets.
+        evidence: on targets that it was ranked for.
         runs: ids of the runs it is a member of.
     """
 
     checkpoint: Checkpoint
     features: tuple[FeatureSet, ...]
+    evidence: tuple[EvidenceSet, ...]
     runs: tuple[str, ...]
 
 

@@ -1,128 +1,192 @@
 """Sufficient statistics of a labelled target: one pass over the features, additive, of fixed size.
 
-Every closed-form transferability score reads these and nothing else, so memory does not grow with the
-number of examples and several scores cost one pass.
+Every closed-form transferability score reads these, so memory does not grow with the number of examples,
+several scores cost one pass, and several targets on the same examples share what does not depend on labels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DegenerateInputError
-from zookeeper.records import counted
-
-Array = NDArray[np.float64]
+from zookeeper.labels import Array, Labels, finite, labelled
 
 
 @dataclass(frozen=True, eq=False)
-class Statistics:
-    """Moments of features X (n, d) and one-vs-rest or real targets Y (n, c), in double precision.
+class Moments:
+    """Moments of features X (n, d) in double precision; labels have no part in them.
 
     Attributes:
         n: number of examples.
         gram: (d, d), X^T X.
-        cross: (c, d), Y^T X; for classes the sums of each class's features.
-        target_squares: (c,), column sums of Y^2; for classes the number of examples of each.
-        feature_sum: (d,), sum of x.
+        total: (d,), sum of x.
         cubic: (d,), sum of |x|^2 x.
         quartic: sum of |x|^4.
-        classes: the class of each row of `cross`, or None for regression.
     """
 
     n: int
     gram: Array
-    cross: Array
-    target_squares: Array
-    feature_sum: Array
+    total: Array
     cubic: Array
     quartic: float
-    classes: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, X: Array) -> Moments:
+        """Moments of (n, d) features."""
+        norms = np.einsum("nd,nd->n", X, X)
+        return cls(len(X), X.T @ X, X.sum(axis=0), norms @ X, float(norms @ norms))
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both sets of examples together."""
+        return Moments(
+            self.n + other.n,
+            self.gram + other.gram,
+            self.total + other.total,
+            self.cubic + other.cubic,
+            self.quartic + other.quartic,
+        )
+
+    def __sub__(self, other: Moments) -> Moments:
+        """The moments of these examples without the others, which are among them."""
+        return Moments(
+            self.n - other.n,
+            self.gram - other.gram,
+            self.total - other.total,
+            self.cubic - other.cubic,
+            self.quartic - other.quartic,
+        )
+
+    @property
+    def mean(self) -> Array:
+        """(d,)."""
+        return self.total / self.n
+
+    @property
+    def dimension(self) -> int:
+        """Width d of the features."""
+        return len(self.total)
+
+    @cached_property
+    def covariance(self) -> Array:
+        """(d, d), of the n examples, divided by n."""
+        return self.gram / self.n - np.outer(self.mean, self.mean)
+
+    @cached_property
+    def constant(self) -> bool:
+        """Whether every row is the same."""
+        # Rounding leaves about 1e-13 of the raw moments of constant columns; that is not variance.
+        return float(np.trace(self.covariance)) <= 1e-12 * float(np.trace(self.gram)) / max(self.n, 1)
+
+    @cached_property
+    def spectrum(self) -> tuple[Array, Array]:
+        """Non-zero eigenvalues s (k,) of the Gram matrix, and their eigenvectors (d, k)."""
+        values, vectors = np.linalg.eigh(self.gram)
+        kept = values > values[-1] * self.dimension * np.finfo(np.float64).eps
+        # At most n directions carry anything; beyond them an eigenvalue is rounding.
+        kept[: max(self.dimension - self.n, 0)] = False
+        return values[kept], vectors[:, kept]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Moments of features X (n, d), and what targets Y (n, c) have to do with them.
+
+    For classes the columns of Y are ones and zeros; so `cross` holds the sums of each class's features,
+    and `totals` and `squares` the number of its examples.
+
+    Attributes:
+        moments: of X.
+        cross: (c, d), Y^T X.
+        totals: (c,), column sums of Y.
+        squares: (c,), column sums of Y^2.
+        classes: whether each example has one class.
+    """
+
+    moments: Moments
+    cross: Array
+    totals: Array
+    squares: Array
+    classes: bool
+
+    @classmethod
+    def of(cls, X: Array, labels: Labels, moments: Moments | None = None) -> Statistics:
+        """Statistics of (n, d) features with n labels; `moments` of X where they are known."""
+        cross = labels.columns.T @ X
+        return cls(moments or Moments.of(X), cross, *labels.sums, labels.classes is not None)
 
     def __add__(self, other: Statistics) -> Statistics:
-        """The statistics of both sets of examples together; classes are matched by number."""
-        if (self.classes is None) != (other.classes is None):
-            raise DegenerateInputError("cannot merge statistics of a classification and a regression.")
-        classes = (
-            None
-            if self.classes is None or other.classes is None
-            else tuple(sorted({*self.classes, *other.classes}))
-        )
-        mine, theirs = self._for(classes), other._for(classes)
+        """The statistics of both sets of examples together; their targets have the same columns."""
         return Statistics(
-            n=self.n + other.n,
-            gram=self.gram + other.gram,
-            cross=mine[0] + theirs[0],
-            target_squares=mine[1] + theirs[1],
-            feature_sum=self.feature_sum + other.feature_sum,
-            cubic=self.cubic + other.cubic,
-            quartic=self.quartic + other.quartic,
-            classes=classes,
+            self.moments + other.moments,
+            self.cross + other.cross,
+            self.totals + other.totals,
+            self.squares + other.squares,
+            self.classes,
         )
 
-    def _for(self, classes: tuple[int, ...] | None) -> tuple[Array, Array]:
-        """`cross` and `target_squares` with rows of zeros for the classes that are absent here."""
-        if classes is None or self.classes is None or classes == self.classes:
-            return self.cross, self.target_squares
-        rows = np.searchsorted(classes, self.classes)
-        cross, squares = np.zeros((len(classes), self.cross.shape[1])), np.zeros(len(classes))
-        cross[rows], squares[rows] = self.cross, self.target_squares
-        return cross, squares
+    def __sub__(self, other: Statistics) -> Statistics:
+        """The statistics of these examples without the others, which are among them."""
+        return Statistics(
+            self.moments - other.moments,
+            self.cross - other.cross,
+            self.totals - other.totals,
+            self.squares - other.squares,
+            self.classes,
+        )
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return self.moments.n
 
 
-def statistics(
-    features: NDArray[np.floating], labels: NDArray[np.generic], *, chunk: int = 8192
-) -> Statistics:
+def statistics(features: NDArray[Any], labels: NDArray[Any], *, chunk: int = 4096) -> Statistics:
     """Statistics of a labelled set of features.
 
     Args:
-        features: (n, d), finite.
-        labels: (n,), integers for classes (rows labelled -100 are left out), floats for regression.
+        features: (n, d), finite where the label counts.
+        labels: (n,) classes as integers or names (-100 does not count), or real numbers, (n,) or (n, c).
         chunk: rows that are brought to double precision at a time.
 
     Raises:
-        DegenerateInputError: lengths differ, a value is not finite, or nothing is left to learn from:
-            no examples, fewer than two classes, or a constant target.
+        DegenerateInputError: as `labelled`, or a value is not finite.
     """
-    if features.ndim != 2 or len(features) != len(labels):
-        raise DegenerateInputError(f"{features.shape} features do not go with {labels.shape} labels.")
-    counts = counted(labels)
-    classes = (
-        tuple(int(c) for c in np.unique(labels[counts])) if np.issubdtype(labels.dtype, np.integer) else None
-    )
-    if not counts.any():
-        raise DegenerateInputError("the target has no labelled examples.")
-    if classes is not None and len(classes) < 2:
-        raise DegenerateInputError(
-            "the target has examples of one class only.", why="there is nothing to tell apart"
-        )
-    if classes is None and not np.isfinite(labels).all():
-        raise DegenerateInputError("the labels hold values that are not finite (NaN or infinity).")
-    if classes is None and np.ptp(labels.astype(np.float64)) == 0:
-        raise DegenerateInputError(
-            "the target has the same value everywhere.", why="there is nothing to predict"
-        )
-    d, c = features.shape[1], 1 if classes is None else len(classes)
-    gram, cross = np.zeros((d, d)), np.zeros((c, d))
-    squares, feature_sum, cubic, quartic = np.zeros(c), np.zeros(d), np.zeros(d), 0.0
-    for first in range(0, len(labels), chunk):
+    features = np.asarray(features)
+    rows, y = labelled(features, np.asarray(labels))
+    (found,) = shared_statistics(features if len(rows) == len(features) else features[rows], [y], chunk=chunk)
+    return found
+
+
+def shared_statistics(
+    features: NDArray[Any], targets: Sequence[Labels], *, chunk: int = 4096
+) -> tuple[Statistics, ...]:
+    """Statistics of several targets on the same examples, in one pass over these.
+
+    Args:
+        features: (n, d), finite.
+        targets: n labels each.
+        chunk: as in `statistics`.
+
+    Raises:
+        DegenerateInputError: a value is not finite.
+    """
+    moments: Moments | None = None
+    crosses: list[Any] = [0.0] * len(targets)
+    for first in range(0, len(features), chunk):
         rows = slice(first, first + chunk)
-        X = np.asarray(features[rows], dtype=np.float64)[counts[rows]]
-        if not np.isfinite(X).all():
-            raise DegenerateInputError("the features hold values that are not finite (NaN or infinity).")
-        y = labels[rows][counts[rows]]
-        Y = (
-            y.astype(np.float64)[:, None]
-            if classes is None
-            else (y[:, None] == np.array(classes)).astype(np.float64)
-        )
-        norms = np.einsum("nd,nd->n", X, X)
-        gram += X.T @ X
-        cross += Y.T @ X
-        squares += np.einsum("nc,nc->c", Y, Y)
-        feature_sum += X.sum(axis=0)
-        cubic += norms @ X
-        quartic += float(norms @ norms)
-    return Statistics(int(counts.sum()), gram, cross, squares, feature_sum, cubic, quartic, classes)
+        X = finite(features[rows])
+        part = Moments.of(X)
+        moments = part if moments is None else moments + part
+        crosses = [cross + y[rows].columns.T @ X for cross, y in zip(crosses, targets, strict=True)]
+    if moments is None:
+        raise DegenerateInputError("there are no examples.")
+    return tuple(
+        Statistics(moments, cross, *y.sums, y.classes is not None)
+        for cross, y in zip(crosses, targets, strict=True)
+    )

@@ -93,8 +93,10 @@ class Tuner:
             ZooError: a member cannot be read, or there is nothing to learn; computed features are kept.
         """
         from zookeeper.extract import resolve_device
+        from zookeeper.tuning.metrics import metric_of
         from zookeeper.tuning.problem import Problem
 
+        metric_of(plan.target)  # refuses what no head learns, before anything is read
         source, reading = plan.target.name, plan.recipe.reading
         parts = {
             split: [

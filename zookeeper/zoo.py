@@ -8,10 +8,11 @@ so that listing a zoo does not wait for torch.
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,26 +26,26 @@ from zookeeper.collection import Collection, distinct_names, folder_of, is_folde
 from zookeeper.errors import (
     CheckpointError,
     DataError,
-    DegenerateInputError,
     EmptyZooError,
     IntegrityError,
     NotFoundError,
     OfflineError,
-    StorageError,
     UsageError,
-    ZooError,
 )
-from zookeeper.exchange import load_covariance, save_covariance, save_text
+from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
+from zookeeper.outcomes import attempt
+from zookeeper.ranker import DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, feature_key, target_source
 from zookeeper.records import (
+    Agreement,
     Checkpoint,
     Corpus,
     Covariance,
     EvalCard,
+    EvidenceSet,
     FeatureKey,
     FeatureSet,
     Holding,
-    Labelled,
     Outcome,
     Pick,
     ProbeChoice,
@@ -53,7 +54,6 @@ from zookeeper.records import (
     Reading,
     Recipe,
     Run,
-    Score,
     Selection,
     Target,
     TargetSource,
@@ -64,7 +64,6 @@ from zookeeper.reporter import Reporter, Silent, Stages
 from zookeeper.scores import SCORES
 from zookeeper.selection import Start, copies, greedy_mmi
 from zookeeper.settings import Settings
-from zookeeper.statistics import statistics
 from zookeeper.store import Store
 from zookeeper.store.files import disk
 from zookeeper.tuner import Plan, Tuner
@@ -73,7 +72,18 @@ if TYPE_CHECKING:
     from zookeeper.demo import DemoFiles
     from zookeeper.hub import Hub
 
-__all__ = ["Start", "Zoo", "build_demo", "load_covariance", "save_covariance", "save_text", "target_source"]
+__all__ = [
+    "DEFAULT_SCORES",
+    "SCORES",
+    "Start",
+    "Zoo",
+    "build_demo",
+    "load_covariance",
+    "load_results",
+    "save_covariance",
+    "save_text",
+    "target_source",
+]
 
 R = TypeVar("R")
 
@@ -107,6 +117,7 @@ class Zoo:
         self._given_hub = hub
         self._collection = Collection(self.store)
         self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
+        self._ranker = Ranker(self.store, self._reader, self.reporter)
 
     @cached_property
     def hub(self) -> Hub:
@@ -132,7 +143,7 @@ class Zoo:
         with self.reporter.track("adding", len(names), "checkpoints") as advance:
             outcomes = []
             for name in names:
-                outcomes.append(_attempt(name, partial(self._add, name)))
+                outcomes.append(attempt(name, partial(self._add, name)))
                 advance(1)
         return tuple(outcomes)
 
@@ -172,13 +183,17 @@ class Zoo:
         features: defaultdict[str, list[FeatureSet]] = defaultdict(list)
         for found in self.store.feature_sets():
             features[f"{found.key.repo_id}@{found.key.commit}"].append(found)
+        evidence: defaultdict[str, list[EvidenceSet]] = defaultdict(list)
+        for seen in self.store.evidence_sets():
+            evidence[f"{seen.key.features.repo_id}@{seen.key.features.commit}"].append(seen)
         runs: defaultdict[str, list[str]] = defaultdict(list)
         for run in self.store.runs():
             for member in run.members:
                 runs[str(member.revision)].append(run.id)
         return tuple(
-            Holding(c, tuple(features[str(c.revision)]), tuple(runs[str(c.revision)]))
+            Holding(c, tuple(features[name]), tuple(evidence[name]), tuple(runs[name]))
             for c in self.store.checkpoints()
+            for name in [str(c.revision)]
         )
 
     def show(self, name: str) -> Holding:
@@ -204,15 +219,18 @@ class Zoo:
 
         def remove(name: str) -> Outcome:
             holding = self.show(name)
-            doomed = holding.features if features else ()
+            doomed, evidence = (holding.features, holding.evidence) if features else ((), ())
+            freed = sum(f.size for f in doomed) + sum(e.size for e in evidence)
             if not dry_run:
                 for found in doomed:
                     self.store.discard_features(found.key)
+                for seen in evidence:
+                    self.store.discard_evidence(seen.key.digest)
                 self.store.remove(holding.checkpoint.revision)
             status = "would be removed" if dry_run else "removed"
-            return _done(name, status, holding.checkpoint, freed_bytes=sum(f.size for f in doomed))
+            return _done(name, status, holding.checkpoint, freed_bytes=freed)
 
-        return tuple(_attempt(name, partial(remove, name)) for name in names)
+        return tuple(attempt(name, partial(remove, name)) for name in names)
 
     # Measure
 
@@ -256,7 +274,7 @@ class Zoo:
 
         outcomes, noted = [], False
         for checkpoint in chosen:
-            outcomes.append(_attempt(checkpoint.name, partial(read, checkpoint)))
+            outcomes.append(attempt(checkpoint.name, partial(read, checkpoint)))
             if not (noted or outcomes[-1].failed):
                 self.store.save_note("probe", choice)
                 noted = True
@@ -294,7 +312,7 @@ class Zoo:
         left_out: list[Outcome] = []
         for checkpoint in chosen:
             key = feature_key(checkpoint, choice.corpus, choice.reading)
-            found = _attempt(checkpoint.name, partial(self._probed, key, choice))
+            found = attempt(checkpoint.name, partial(self._probed, key, choice))
             if isinstance(found, Outcome):
                 left_out.append(found)
             else:
@@ -387,70 +405,103 @@ class Zoo:
         target: TargetSource | str,
         names: Iterable[str] = (),
         *,
-        by: str = "logme",
+        scores: Sequence[str] = DEFAULT_SCORES,
+        layer: str = "mean",
         reading: Reading | None = None,
         split: str = "train",
         max_examples: int | None = 2_000,
+        shortlist: int | None = None,
+        bootstrap: int = 200,
+        level: float = 0.95,
+        save: str | None = None,
     ) -> Ranking:
         """Order checkpoints by how well their frozen features serve a labelled target.
+
+        Each is run over the target once; what its layers say is kept, and serves every score and layer.
 
         Args:
             target: a named target, a dataset of the Hub, a file, or a folder with a file for each split.
             names: which checkpoints; all by default.
-            by: the score that orders them; every score that is defined for the target is computed.
-            reading: layer, pooling and window; the mean of all layers by default.
+            scores: by name, ``"all"`` for every one; the first orders.
+            layer: ``"last"``, ``"mean"`` of all, a number, or ``"best"`` for the one with the best score.
+            reading: pooling and window.
             split: whose labels to use.
             max_examples: at most so many sentences, drawn with a fixed seed; None for all.
+            shortlist: run only so many, those that look best by what is known without the target.
+            bootstrap: replicates for intervals and tiers; 0 for none.
+            level: of intervals and tiers.
+            save: a name under which `rerank` finds it.
 
         Raises:
             EmptyZooError: there are no checkpoints.
             DataError, NotFoundError, NetworkError: the target cannot be had. What goes wrong with one
                 checkpoint is listed with it.
         """
-        spec = SCORES[by]
+        scorer = Scorer(self.store, scores, layer=layer, n_replicates=bootstrap, level=level)
+        note = _ranking_note(save)
         chosen = self._collection.chosen(names)
         summary, data = self._reader.target(target_source(target), (split,), max_examples)
-        if summary.regression and not spec.regression:
-            raise UsageError(f"{spec.title} is defined for classes only.", fix="--score logme")
-        reading = (reading or Reading(layer="mean")).settled(data[split].corpus.unit)
-        scores: list[Score] = []
-        failures: list[Outcome] = []
-        for checkpoint in chosen:
-            found = _attempt(
-                checkpoint.name, partial(self._score, checkpoint, data[split], reading, summary, by)
-            )
-            if isinstance(found, Outcome):
-                failures.append(found)
-            else:
-                scores.append(found)
-        ranking = Ranking(
-            target=summary,
-            split=split,
-            by=by,
-            reading=reading,
-            scores=tuple(sorted(scores, key=lambda score: -score.values[by])),
-            failures=tuple(failures),
-        )
+        shortened = None
+        if shortlist is not None and shortlist < len(chosen):
+            chosen, shortened = self._ranker.shortlist(chosen, shortlist, self._alignment)
+        ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
+        ranking = replace(ranking, shortlist=shortened)
         self.store.save_note("ranking", ranking)
+        if note:
+            self.store.save_note(note, ranking)
         return ranking
 
-    def _score(
-        self, checkpoint: Checkpoint, data: Labelled, reading: Reading, target: Target, by: str
-    ) -> Score:
-        features = self._reader.features(checkpoint, data.corpus, reading, target.name).array
-        moments = statistics(features, data.labels)
-        d = features.shape[1]
-        notes = [] if moments.n >= d else [f"{moments.n} examples are fewer than its {d} features"]
-        values: dict[str, float] = {}
-        for spec in (SCORES[name] for name in SCORES):
-            if spec.regression or not target.regression:
-                try:
-                    values[spec.name] = spec.function(moments)
-                except DegenerateInputError as error:
-                    if spec.name == by:
-                        raise
-                    notes.append(f"no {spec.title}: {error.message}")
-        return Score(checkpoint.name, checkpoint.revision, values, d, tuple(notes))
+    def rerank(
+        self,
+        name: str = "latest",
+        *,
+        scores: Sequence[str] = DEFAULT_SCORES,
+        layer: str = "mean",
+        bootstrap: int = 200,
+        level: float = 0.95,
+    ) -> Ranking:
+        """A stored ranking by other scores or of another layer; runs no model and reads no target.
+
+        Args:
+            name: under which it was saved; ``"latest"`` for the latest.
+            scores: as in `rank`.
+            layer: as in `rank`.
+            bootstrap: as in `rank`.
+            level: as in `rank`.
+
+        Raises:
+            NotFoundError: there is no such ranking.
+        """
+        scorer = Scorer(self.store, scores, layer=layer, n_replicates=bootstrap, level=level)
+        note = _ranking_note(None if name == "latest" else name) or "ranking"
+        stored = self.store.load_note(note, Ranking)
+        if stored is None:
+            raise NotFoundError(f'no ranking "{name}".', fix="zoo rank --target … --save NAME")
+        return self._ranker.rerank(stored, scorer)
+
+    def _alignment(self, checkpoints: Sequence[Checkpoint]) -> NDArray[np.float64] | None:
+        """Their covariance on the probe that was read last, if all of them were read with it."""
+        try:
+            kappa = self.covariance([str(checkpoint.revision) for checkpoint in checkpoints])
+        except EmptyZooError:
+            return None
+        return None if kappa.left_out else kappa.matrix
+
+    def agreement(self, ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreement, ...]:
+        """How well the scores of a ranking, and its baselines, agree with true results.
+
+        Args:
+            ranking: some.
+            results: by name of the checkpoint, or the last part of it; larger is better.
+
+        Raises:
+            DegenerateInputError: fewer than three of its checkpoints have a result.
+        """
+        from zookeeper.agreement import agreements
+
+        ends = {score.name: score.name.split("/")[-1] for score in ranking.scores}
+        named = {name: results.get(name, results.get(end)) for name, end in ends.items()}
+        return agreements(ranking, {name: value for name, value in named.items() if value is not None})
 
     # Train and publish
 
@@ -509,10 +560,11 @@ class Zoo:
         """Refuse to tune by a ranking for another target."""
         ranking = self.store.load_note("ranking", Ranking)
         of = ranking.target if ranking else target
-        if (of.dataset, of.label_column) != (target.dataset, target.label_column):
+        if _aim(of) != _aim(target):
             raise UsageError(
                 f"@ranking is for {of.label_column} of {of.name}.",
-                why=f"this is {target.label_column} of {target.name}",
+                why=f"this is {target.label_column} of {target.name}"
+                + (", with other classes" if of.name == target.name else ""),
                 fix=f"zoo rank --target {target.name}",
             )
 
@@ -602,27 +654,6 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
         return build(folder, report=stages)
 
 
-def _attempt(name: str, action: Callable[[], R]) -> R | Outcome:
-    """What `action` gives, or what went wrong with this one checkpoint; the others go on.
-
-    Raises:
-        StorageError: when the disk refuses, going on would lose more.
-    """
-    try:
-        return action()
-    except StorageError:
-        raise
-    except ZooError as error:
-        return Outcome(
-            name,
-            "failed",
-            error=error.message,
-            why=error.why,
-            fix=error.fix,
-            exit_code=error.exit_code,
-        )
-
-
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
     return Outcome(name, status, checkpoint.revision, details=details)
 
@@ -630,6 +661,17 @@ def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Out
 def _choice_of(probe: str, max_words: int, corpus: Corpus, reading: Reading | None) -> ProbeChoice:
     settled = (reading or Reading()).settled(corpus.unit)
     return ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, settled)
+
+
+def _aim(target: Target) -> tuple[object, ...]:
+    """What is predicted of what: the same for every split and sample of a target."""
+    return target.dataset, target.config, target.text_column, target.label_column, target.spans
+
+
+def _ranking_note(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UsageError(f'"{name}" is no name for a ranking.', fix="letters, digits, dots and dashes")
+    return f"ranking-{name}" if name else None
 
 
 def _now() -> str:

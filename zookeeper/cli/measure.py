@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import say, show
 from zookeeper.errors import UsageError
 from zookeeper.records import Covariance, Reading
-from zookeeper.zoo import Start, load_covariance, save_covariance
+from zookeeper.zoo import DEFAULT_SCORES, Start, load_covariance, load_results, save_covariance
 
 PANEL = "Measure and choose"
 
@@ -105,19 +105,64 @@ def select(
 
 def rank(
     ctx: typer.Context,
-    target: options.Target,
     models: options.Models = None,
-    score: Annotated[str, typer.Option(metavar="SCORE", help="Order by logme or hscore.")] = "logme",
+    target: options.TargetIfNew = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SCORE",
+            help="logme by default; may be repeated, the first orders; or all.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        str, typer.Option(metavar="LAYER", help="mean of all, last, a number, or best by the score.")
+    ] = "mean",
     split: Annotated[str, typer.Option(help="Whose labels to use.")] = "train",
     max_examples: Annotated[
         int, typer.Option(min=0, help="At most so many sentences, drawn with a fixed seed; 0 for all.")
     ] = 2_000,
+    shortlist: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run only the N that look best by earlier rankings, covariance or size.",
+            show_default=False,
+        ),
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Replicates for intervals and tiers; 0 for none.")
+    ] = 200,
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of intervals and tiers.")] = 0.95,
+    wide: Annotated[bool, typer.Option("--wide", help="Show all that is known of each.")] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare with true results: a .csv of names and numbers.",
+            show_default=False,
+        ),
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the ranking under a name.", show_default=False)
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="A kept ranking (or latest) by other scores or of another layer; runs no model.",
+            show_default=False,
+        ),
+    ] = None,
     config: options.Config = None,
     text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
     label_column: options.LabelColumn = None,
     task: options.TaskName = None,
     columns: options.Columns = None,
-    layer: options.Layer = "mean",
+    fold_bio: options.FoldBio = False,
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
     json: Json = False,
@@ -125,16 +170,38 @@ def rank(
     """Order checkpoints by how well their frozen features serve a target, without tuning any.
 
     `zoo rank --target conll2000`    `zoo rank -t reviews.csv --label-column stars`
+    `zoo rank --from latest --score hscore --layer last`
     """
-    found = ctx.obj.rank(
-        options.target_source(target, config, text_column, label_column, task, columns),
-        models_of(models),
-        by=score,
-        reading=options.reading(layer, pool, max_length),
-        split=split,
-        max_examples=max_examples or None,
-    )
-    show(views.ranking(found), as_json=json)
+    results = load_results(against) if against else None
+    how: dict[str, Any] = {
+        "scores": (*(score or DEFAULT_SCORES), "ridge"),
+        "layer": layer,
+        "bootstrap": bootstrap,
+        "level": level,
+    }
+    if from_ is not None and target is None:
+        found = ctx.obj.rerank(from_, **how)
+    elif target is None or from_ is not None:
+        raise UsageError(
+            "a ranking is for a --target, or --from an earlier one.", fix="zoo rank --target conll2000"
+        )
+    else:
+        found = ctx.obj.rank(
+            options.target_source(
+                target, config, text_column, label_column, task, columns, pair_column, fold_bio
+            ),
+            models_of(models),
+            reading=Reading(pooling=pool, max_length=max_length),
+            split=split,
+            max_examples=max_examples or None,
+            shortlist=shortlist,
+            save=save,
+            **how,
+        )
+    if results is None:
+        show(views.ranking(found, wide=wide), as_json=json)
+    else:
+        show(views.agreement(found, ctx.obj.agreement(found, results)), as_json=json)
 
 
 def _kappa(

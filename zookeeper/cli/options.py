@@ -52,19 +52,21 @@ MaxLength = Annotated[
     typer.Option(min=8, help="Longest window in sub-words; the model's own by default.", show_default=False),
 ]
 
-Target = Annotated[
-    str,
-    typer.Option(
-        "--target",
-        "-t",
-        metavar="TARGET",
-        help="A named target (conll2000), a dataset of the Hub, a file (.conll .conllu .txt .csv .tsv .jsonl "
-        ".parquet), or a folder with a file for each split.",
-    ),
+_TARGET = (
+    "A named target (conll2000), a dataset of the Hub, a file (.conll .conllu .txt .csv .tsv .jsonl "
+    ".parquet), or a folder with a file for each split."
+)
+Target = Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help=_TARGET)]
+TargetIfNew = Annotated[
+    str | None, typer.Option("--target", "-t", metavar="TARGET", help=_TARGET, show_default=False)
 ]
 Config = Annotated[str | None, typer.Option(help="Configuration of the dataset.", show_default=False)]
 TextColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of text or tokens.", show_default=False)
+]
+PairColumn = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Column of the second text, of pairs.", show_default=False),
 ]
 LabelColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of labels.", show_default=False)
@@ -76,6 +78,9 @@ Columns = Annotated[
         metavar="A,B,…", help="Names of the columns of a file that does not name them.", show_default=False
     ),
 ]
+FoldBio = Annotated[
+    bool, typer.Option("--fold-bio", help="Make one class X of the tags B-X and I-X; never by default.")
+]
 
 
 def target_source(
@@ -85,6 +90,8 @@ def target_source(
     label_column: str | None,
     task: Task | None,
     columns: str | None,
+    pair_column: str | None,
+    fold_bio: bool,
 ) -> TargetSource:
     """What the target options say together."""
     from dataclasses import replace
@@ -99,6 +106,8 @@ def target_source(
         label_column=label_column or source.label_column,
         task=task or source.task,
         columns=tuple(columns.split(",")) if columns else source.columns,
+        pair_column=pair_column or source.pair_column,
+        fold_bio=fold_bio or source.fold_bio,
     )
 
 

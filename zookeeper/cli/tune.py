@@ -31,9 +31,11 @@ def tune(
     ] = 0,
     config: options.Config = None,
     text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
     label_column: options.LabelColumn = None,
     task: options.TaskName = None,
     columns: options.Columns = None,
+    fold_bio: options.FoldBio = False,
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
@@ -46,7 +48,9 @@ def tune(
     `zoo tune -t conll2000 @selection`    `zoo tune -t conll2000 roberta-base --test`
     """
     found = ctx.obj.tune(
-        options.target_source(target, config, text_column, label_column, task, columns),
+        options.target_source(
+            target, config, text_column, label_column, task, columns, pair_column, fold_bio
+        ),
         models_of(models) or ["@selection"],
         recipe=Recipe(reading=options.reading(layer, pool, max_length)),
         seed=seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +10,23 @@ import numpy as np
 from zookeeper.cli.output import Column, View, count, number, short, size
 from zookeeper.plain import plain
 from zookeeper.records import (
+    Agreement,
     Covariance,
+    Estimate,
     Holding,
     Outcome,
     Push,
     Ranking,
     Run,
+    Score,
     Selection,
     Target,
     Verification,
 )
+from zookeeper.zoo import SCORES
 
 _NEAR_DUPLICATE = 0.95
 _ISOLATED = 0.05
-_TITLES = {"logme": "LOGME", "hscore": "H-SCORE"}
 
 
 def outcomes(command: str, found: Sequence[Outcome], *, columns: Sequence[tuple[Column, str]] = ()) -> View:
@@ -94,7 +97,7 @@ def holdings(found: Sequence[Holding], home: str) -> View:
                 h.checkpoint.revision.commit,
                 h.checkpoint.parameters,
                 h.checkpoint.download_bytes,
-                len(h.features),
+                len(h.features) + len(h.evidence),
                 len(h.runs),
                 " ".join(
                     flag
@@ -135,6 +138,10 @@ def holding(found: Holding) -> View:
     rows += [
         ["features", f"{f.source}: {f.n_rows:,} x {f.dimension}, layer {f.key.reading.layer}, {size(f.size)}"]
         for f in found.features
+    ]
+    rows += [
+        ["evidence", f"{e.source}: {e.n:,} x {e.dimension}, {len(e.layers)} layers, {size(e.size)}"]
+        for e in found.evidence
     ]
     return View("show", plain(found), [Column("WHAT"), Column(checkpoint.name)], rows)
 
@@ -203,29 +210,130 @@ def selection(found: Selection) -> View:
     )
 
 
-def ranking(found: Ranking) -> View:
+def ranking(found: Ranking, *, wide: bool = False) -> View:
     """`zoo rank`."""
-    names = [found.by, *sorted({name for s in found.scores for name in s.values} - {found.by})]
-    rows: list[list[Any]] = [
-        [n, s.name, *(s.values.get(name) for name in names), s.dimension, "; ".join(s.notes)]
-        for n, s in enumerate(found.scores, 1)
+    by = SCORES[found.by]
+    names = [name for name in SCORES if any(name in score.estimates for score in found.scores)]
+    names.sort(key=lambda name: name != found.by)
+    shown = [column for name in names for column in _score_columns(found, name, wide=wide)]
+    noted = any(score.notes for score in found.scores) or found.failures
+    columns: list[tuple[Column, Callable[[int, Score], Any]]] = [
+        (Column("#", right=True), lambda n, _: n),
+        *([(Column("TIER"), lambda _, s: s.tier)] if found.replicates else []),
+        *([(Column("RANKS", _range, right=True), lambda _, s: s.ranks)] if wide and found.replicates else []),
+        (Column("MODEL"), lambda _, s: s.name),
+        *shown,
+        *([(Column("LAYER", right=True), lambda _, s: s.layer)] if wide or found.layer == "best" else []),
+        (Column("PARAMS", count, right=True), lambda _, s: s.parameters),
+        *([(Column("WIDTH", right=True), lambda _, s: s.dimension)] if wide else []),
+        *([(Column("NOTE"), lambda _, s: "; ".join(s.notes))] if noted else []),
     ]
-    rows += [[None, o.name, *(None for _ in names), None, "failed"] for o in found.failures]
+    rows = [[value(n, score) for _, value in columns] for n, score in enumerate(found.scores, 1)]
+    titles = [column.title for column, _ in columns]
+    for baseline in found.baselines:
+        named = {
+            "MODEL": f"({baseline.name})",
+            by.title.upper(): baseline.value,
+            "#": baseline.rank,
+        }
+        rows.append([named.get(title) for title in titles])
+    for outcome in found.failures:
+        rows.append([{"MODEL": outcome.name, "NOTE": "failed"}.get(title) for title in titles])
+    notes = [f"{by.title}: {by.unit}; larger is better, within this target only."]
+    if found.replicates:
+        notes += [
+            "TIER: what shares a letter cannot be told apart.",
+            f"±: of the distance to the first, {found.level:.0%} of {found.replicates} resampled sets.",
+        ]
+    notes += found.notes
+    if found.shortlist:
+        notes.append(
+            f"Only {found.shortlist.n} of {found.shortlist.of} checkpoints were run, by {found.shortlist.by}."
+        )
     return View(
         "rank",
         plain(found),
-        [
-            Column("#", right=True),
-            Column("MODEL"),
-            *(Column(_TITLES.get(name, name.upper()), number(4), right=True) for name in names),
-            Column("WIDTH", right=True),
-            Column("NOTE"),
-        ],
+        [column for column, _ in columns],
         rows,
         heading=_target_line(found.target, found.split),
-        notes=["Larger is better; scores compare within this target only."],
+        notes=notes,
         outcomes=[*found.failures, *(Outcome(score.name, "done") for score in found.scores)],
     )
+
+
+def _score_columns(
+    found: Ranking, name: str, *, wide: bool
+) -> list[tuple[Column, Callable[[int, Score], Any]]]:
+    """A score, its interval where it orders or all is shown, and what it has above chance."""
+
+    def of(read: Callable[[Estimate], float | None]) -> Callable[[int, Score], float | None]:
+        return lambda _, score: read(score.estimates[name]) if name in score.estimates else None
+
+    shown, title = number(3 if name == "ridge" else 4), SCORES[name].title.upper()
+    columns: list[tuple[Column, Callable[[int, Score], Any]]] = [
+        (Column(title, shown, right=True), of(lambda e: e.value))
+    ]
+    if found.replicates and name == found.by:
+        columns.append((Column("±", shown, right=True), lambda _, s: s.behind and _half_width(s.behind)))
+    if wide and found.replicates:
+        columns.append((Column(f"{title} ±", shown, right=True), of(_half_width)))
+    if wide:
+        columns.append(
+            (Column(f"{title} - NULL", shown, right=True), of(lambda e: e.value - (e.null or 0.0)))
+        )
+    return columns
+
+
+def agreement(ranking: Ranking, found: Sequence[Agreement]) -> View:
+    """`zoo rank --against`."""
+    return View(
+        "agreement",
+        {"ranking": plain(ranking), "agreement": plain(tuple(found))},
+        [
+            Column("SCORE"),
+            Column("N", right=True),
+            Column("KENDALL", _with_interval, right=True),
+            Column("WEIGHTED", _with_interval, right=True),
+            Column("PEARSON", _with_interval, right=True),
+            Column("TOP", right=True),
+            Column("REGRET", number(3), right=True),
+        ],
+        [
+            [
+                SCORES[a.name].title if a.name in SCORES else a.name,
+                a.n,
+                a.kendall,
+                a.weighted,
+                a.pearson,
+                "yes" if a.top else "no",
+                a.regret.value,
+            ]
+            for a in found
+        ],
+        heading=_target_line(ranking.target, ranking.split),
+        notes=[
+            f"In brackets {ranking.level:.0%} over resampled checkpoints.",
+            "TOP: whether the first is the best. REGRET: what following the score costs, in results.",
+        ],
+        outcomes=[*ranking.failures, *(Outcome(score.name, "done") for score in ranking.scores)],
+    )
+
+
+def _half_width(estimate: Estimate) -> float | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return (estimate.high - estimate.low) / 2
+
+
+def _with_interval(estimate: Estimate) -> str:
+    if estimate.low is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} [{estimate.low:.2f} {estimate.high:.2f}]"
+
+
+def _range(ranks: tuple[int, int]) -> str:
+    first, last = ranks
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def run(found: Run) -> View:
@@ -315,10 +423,11 @@ def verification(found: Verification) -> View:
 
 def _target_line(target: Target, split: str) -> str:
     classes = f", {len(target.classes)} classes" if target.classes else ""
-    unit = "words" if target.task.startswith("token") else "sentences"
+    examples = "pairs" if target.task.startswith("pair") else "sentences"
+    unit = "words" if target.task.startswith("token") else examples
     return (
         f"{target.name}: {target.task}, {target.label_column} of {target.text_column}{classes}; "
-        f"{target.examples[split]:,} sentences, {target.rows[split]:,} labelled {unit} of {split}"
+        f"{target.examples[split]:,} {examples}, {target.rows[split]:,} labelled {unit} of {split}"
     )
 
 

@@ -86,19 +86,22 @@ def target_from_path(
     Args:
         source: where it is.
         splits: which splits are wanted; those that it lacks are left out, the first must be there.
-        max_examples: at most so many sentences of each split, drawn with a fixed seed.
+        max_examples: at most so many sentences, or pairs, of each split, drawn with a fixed seed.
 
     Raises:
         NotFoundError: there is no such file, or no file for the first split.
         DataError: it cannot be read as a target.
+        UsageError: what was said of its columns or tags does not fit it.
     """
     path = Path(source.dataset).expanduser()
-    files = split_files(path) if path.is_dir() else {splits[0]: path}
     if not path.exists():
         raise NotFoundError(f"there is no file {path}.")
+    files = split_files(path) if path.is_dir() else {"train": path}
     if splits[0] not in files:
         raise NotFoundError(
-            f"{path} has no {splits[0]} split.", why=f"it has: {', '.join(sorted(files)) or 'no data files'}"
+            f"{path} has no {splits[0]} split.",
+            why=f"it has: {', '.join(sorted(files)) or 'no data files'}",
+            fix=None if path.is_dir() else "name a folder with a file for each split, or leave out --split",
         )
     wanted = {split: files[split] for split in splits if split in files}
     tables = {split: table_of([file], source.columns) for split, file in wanted.items()}
@@ -121,7 +124,7 @@ def target_from_snapshot(
         dataset: which.
         source: what in it is text and label.
         files: of each split (see `split_files_of`).
-        max_examples: at most so many sentences of each split.
+        max_examples: at most so many sentences, or pairs, of each split.
     """
     tables = {
         split: table_of([folder / file.path for file in found], source.columns)

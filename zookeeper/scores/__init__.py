@@ -1,18 +1,42 @@
 """Transferability scores: how well a checkpoint's frozen features serve a target, before any tuning.
 
-A score is a function of a target's `Statistics`; larger is better. Scores compare checkpoints on one
-target only.
+A score is a function of arrays whose parameters say what it needs: `features`, `labels`, and of the
+checkpoint's own head `source_probs` or `source_labels`. Larger is better. Scores compare checkpoints on
+one target only.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from zookeeper.errors import DegenerateInputError, UsageError
+from zookeeper.evidence import Evidence, Measured, Sample
 from zookeeper.registry import Registry
+from zookeeper.scores.gbc import gbc
 from zookeeper.scores.hscore import hscore
+from zookeeper.scores.hscore import measure as measure_hscore
+from zookeeper.scores.knn import knn
+from zookeeper.scores.knn import measure as measure_knn
+from zookeeper.scores.leep import leep
+from zookeeper.scores.leep import measure as measure_leep
+from zookeeper.scores.logistic import logistic
+from zookeeper.scores.logistic import measure as measure_logistic
 from zookeeper.scores.logme import logme
-from zookeeper.statistics import Statistics
+from zookeeper.scores.logme import measure as measure_logme
+from zookeeper.scores.nce import nce
+from zookeeper.scores.nleep import measure as measure_nleep
+from zookeeper.scores.nleep import nleep
+from zookeeper.scores.parc import parc
+from zookeeper.scores.ridge import measure as measure_ridge
+from zookeeper.scores.ridge import ridge
+from zookeeper.scores.sfda import sfda
+from zookeeper.scores.transrate import transrate
+
+_JACKKNIFE_FOLDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,41 +46,204 @@ class ScoreSpec:
     Attributes:
         name: as on the command line.
         title: as at the head of a column.
-        function: from statistics to the score; larger is better.
+        function: from arrays to the score; its parameters without a default are the arrays it needs.
         unit: what the number counts.
-        regression: whether it is defined where labels are real numbers.
         source: paper.
+        numbers: whether it is defined where labels are real numbers, or several to an example.
+        streaming: the same from evidence, with the influence of each example; without it the score is that
+            of the sample, and its influence found by leaving sentences out.
     """
 
     name: str
     title: str
-    function: Callable[[Statistics], float]
+    function: Callable[..., float]
     unit: str
-    regression: bool
     source: str
+    numbers: bool = False
+    streaming: Callable[[Evidence], Measured] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The arrays that `function` takes.
+
+        Raises:
+            UsageError: it asks for one that nobody has.
+        """
+        parameters = inspect.signature(self.function).parameters.values()
+        names = tuple(p.name for p in parameters if p.default is p.empty)
+        if unknown := set(names) - {"features", "labels", "source_probs", "source_labels"}:
+            raise UsageError(f'the score "{self.name}" asks for {", ".join(sorted(unknown))}.')
+        return names
+
+    def defined(self, sample: Sample) -> bool:
+        """Whether the labels are of a kind it knows, and the checkpoint has the head that it asks for."""
+        head = sample.source_probs is not None or not any(name.startswith("source") for name in self.needs)
+        return head and (self.numbers or sample.labels.classes is not None)
+
+    def value(self, evidence: Evidence) -> float:
+        """The score on a target.
+
+        Raises:
+            DegenerateInputError: it is not defined there, with the reason.
+        """
+        self._check(evidence.sample)
+        return self.streaming(evidence).value if self.streaming else self._on(evidence.sample)
+
+    def measure(self, evidence: Evidence) -> Measured:
+        """The score on a target, and how much each example of the sample moves it.
+
+        Raises:
+            DegenerateInputError: as `value`.
+        """
+        self._check(evidence.sample)
+        return self.streaming(evidence) if self.streaming else self._jackknife(evidence.sample)
+
+    def _check(self, sample: Sample) -> None:
+        if not self.defined(sample):
+            raise DegenerateInputError(
+                "it is defined for classes only."
+                if sample.labels.classes is None
+                else "the checkpoint has no head of its own that fits this task."
+            )
+
+    def _jackknife(self, sample: Sample) -> Measured:
+        """The score of the sample, and of all of it but a tenth of the sentences, for each tenth."""
+        value = self._on(sample)
+        fold, influence = sample.folds(_JACKKNIFE_FOLDS), np.zeros(len(sample))
+        for number in range(int(fold.max()) + 1):
+            rows = fold == number
+            sentences = len(np.unique(sample.sentences[rows]))
+            pseudo = (value - self._on(sample[~rows])) * (~rows).sum() / rows.sum()
+            # The sentences of a fold move alike, so that as many are drawn twice as are left out; what is
+            # lost by that in variance is their number.
+            influence[rows] = pseudo * np.sqrt(sentences)
+        return Measured(value, influence - influence.mean())
+
+    def _on(self, sample: Sample) -> float:
+        labels = sample.labels
+        arrays = {
+            "features": sample.features,
+            "labels": labels.values,
+            "source_probs": sample.source_probs,
+            "source_labels": sample.source_labels,
+        }
+        return float(self.function(**{name: arrays[name] for name in self.needs}))
 
 
 SCORES = Registry[ScoreSpec](
     "score",
     "zookeeper.scores",
     {
-        "logme": ScoreSpec(
-            "logme",
-            "LogME",
-            logme,
-            "nats per example",
-            True,
-            "You et al. 2021, https://arxiv.org/abs/2102.11005",
-        ),
-        "hscore": ScoreSpec(
-            "hscore",
-            "H-score",
-            hscore,
-            "explained class variance, at most classes - 1",
-            False,
-            "Bao et al. 2019; shrinkage by Ibrahim et al. 2022, https://arxiv.org/abs/2110.06893",
-        ),
+        spec.name: spec
+        for spec in (
+            ScoreSpec(
+                "logme",
+                "LogME",
+                logme,
+                "nats per example",
+                "You et al. 2021, https://arxiv.org/abs/2102.11005",
+                numbers=True,
+                streaming=measure_logme,
+            ),
+            ScoreSpec(
+                "hscore",
+                "H-score",
+                hscore,
+                "explained class variance, at most classes - 1",
+                "Bao et al. 2019; shrinkage by Ibrahim et al. 2022, https://arxiv.org/abs/2110.06893",
+                streaming=measure_hscore,
+            ),
+            ScoreSpec(
+                "ridge",
+                "Probe",
+                ridge,
+                "held-out accuracy, or R² of numbers",
+                "Hoerl and Kennard 1970; penalty by MacKay 1992",
+                numbers=True,
+                streaming=measure_ridge,
+            ),
+            ScoreSpec(
+                "logistic",
+                "Logistic",
+                logistic,
+                "held-out accuracy",
+                "Alain and Bengio 2016, https://arxiv.org/abs/1610.01644",
+                streaming=measure_logistic,
+            ),
+            ScoreSpec(
+                "knn",
+                "kNN",
+                knn,
+                "leave-one-out accuracy, or R² of numbers",
+                "Puigcerver et al. 2021, https://arxiv.org/abs/2009.13239",
+                numbers=True,
+                streaming=measure_knn,
+            ),
+            ScoreSpec(
+                "parc",
+                "PARC",
+                parc,
+                "rank correlation",
+                "Bolya et al. 2021, https://arxiv.org/abs/2111.06977",
+                numbers=True,
+            ),
+            ScoreSpec(
+                "sfda", "SFDA", sfda, "probability", "Shao et al. 2022, https://arxiv.org/abs/2207.03036"
+            ),
+            ScoreSpec(
+                "gbc",
+                "GBC",
+                gbc,
+                "minus overlaps of classes",
+                "Pándy et al. 2022, https://arxiv.org/abs/2111.12780",
+            ),
+            ScoreSpec(
+                "transrate",
+                "TransRate",
+                transrate,
+                "nats per example",
+                "Huang et al. 2022, https://arxiv.org/abs/2106.09362",
+            ),
+            ScoreSpec(
+                "nleep",
+                "N-LEEP",
+                nleep,
+                "nats per example",
+                "Li et al. 2021, https://arxiv.org/abs/2011.11200",
+                streaming=measure_nleep,
+            ),
+            ScoreSpec(
+                "leep",
+                "LEEP",
+                leep,
+                "nats per example",
+                "Nguyen et al. 2020, https://arxiv.org/abs/2002.12462",
+                streaming=measure_leep,
+            ),
+            ScoreSpec(
+                "nce",
+                "NCE",
+                nce,
+                "minus conditional entropy, nats",
+                "Tran et al. 2019, https://arxiv.org/abs/1908.08142",
+            ),
+        )
     },
 )
 
-__all__ = ["SCORES", "ScoreSpec", "hscore", "logme"]
+__all__ = [
+    "SCORES",
+    "ScoreSpec",
+    "gbc",
+    "hscore",
+    "knn",
+    "leep",
+    "logistic",
+    "logme",
+    "nce",
+    "nleep",
+    "parc",
+    "ridge",
+    "sfda",
+    "transrate",
+]

@@ -10,18 +10,25 @@ with S the covariance of the features, S_z that of their class means, and a the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from zookeeper.errors import DegenerateInputError
-from zookeeper.statistics import Statistics
+from zookeeper.evidence import Evidence, Measured
+from zookeeper.labels import Array
+from zookeeper.statistics import Moments, Statistics, statistics
 
 
-def hscore(statistics: Statistics) -> float:
+def hscore(features: NDArray[Any], labels: NDArray[Any]) -> float:
     """Shrunk H-score of a classification target.
 
     Args:
-        statistics: of a classification.
+        features: (n, d), finite; any scale.
+        labels: (n,) classes as integers or names.
 
     Returns:
         Between 0 and the number of classes less one; larger is better. Grows with the width of the
@@ -30,44 +37,71 @@ def hscore(statistics: Statistics) -> float:
     Raises:
         DegenerateInputError: the target is a regression, or the features do not vary.
     """
-    if statistics.classes is None:
+    return _solve(statistics(features, labels)).value
+
+
+def measure(evidence: Evidence) -> Measured:
+    """H-score of all examples, and the influence of those in the sample; the shrinkage is held fixed.
+
+    With z = x - mean, m_c the class means less the mean, q_c = S_a^-1 m_c and shares p_c of the examples:
+
+        (1 - a) ( q_y (2 z - m_y) - (1 - a) sum_c p_c (q_c z)^2 - a |z|^2 / d sum_c p_c |q_c|^2 )
+    """
+    known, sample = evidence.statistics, evidence.sample
+    found = _solve(known)
+    a, q, p = found.shrinkage, found.solved, known.totals / known.n
+    z, y = sample.features - known.moments.mean, sample.labels.codes
+    between = np.einsum("sd,sd->s", q[y], 2 * z - found.means[y])
+    within = np.square(z @ q.T) @ p
+    size = np.einsum("sd,sd->s", z, z) / z.shape[1] * (p @ np.einsum("cd,cd->c", q, q))
+    influence = (1 - a) * (between - (1 - a) * within - a * size)
+    return Measured(found.value, (influence - influence.mean()) * np.sqrt(evidence.share))
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """The H-score and its parts: class means less the mean (c, d), and the same times S_a^-1 (c, d)."""
+
+    value: float
+    shrinkage: float
+    means: Array
+    solved: Array
+
+
+def _solve(statistics: Statistics) -> _Solved:
+    moments, counts = statistics.moments, statistics.totals
+    if not statistics.classes:
         raise DegenerateInputError("the H-score is defined for classes only.")
-    n, d = statistics.n, len(statistics.feature_sum)
-    mean = statistics.feature_sum / n
-    covariance = statistics.gram / n - np.outer(mean, mean)
-    sigma = float(np.trace(covariance)) / d
-    # Rounding leaves about 1e-13 of the raw moments of constant columns; that is not variance.
-    if sigma <= 1e-12 * float(np.trace(statistics.gram)) / (n * d):
+    if moments.constant:
         raise DegenerateInputError("every row of the features is the same.")
-    shrinkage = _ledoit_wolf(statistics)
-    shrunk = (1 - shrinkage) * covariance
-    shrunk[np.diag_indices(d)] += shrinkage * sigma + np.finfo(np.float64).eps * d * sigma
-    counts = statistics.target_squares
-    between = np.sqrt(counts / n)[:, None] * (statistics.cross / counts[:, None] - mean)
+    a, d = _ledoit_wolf(moments), moments.dimension
+    sigma = float(np.trace(moments.covariance)) / d
+    shrunk = (1 - a) * moments.covariance
+    shrunk[np.diag_indices(d)] += a * sigma + np.finfo(np.float64).eps * d * sigma
+    means = statistics.cross / counts[:, None] - moments.mean
     try:
-        solved = cho_solve(cho_factor(shrunk), between.T).T
+        solved = cho_solve(cho_factor(shrunk), means.T).T
     except LinAlgError as error:
         raise DegenerateInputError("the covariance of the features is singular.") from error
-    return float((1 - shrinkage) * np.vdot(between, solved))
+    value = (1 - a) * (counts / statistics.n) @ np.einsum("cd,cd->c", means, solved)
+    return _Solved(float(value), a, means, solved)
 
 
-def _ledoit_wolf(statistics: Statistics) -> float:
+def _ledoit_wolf(moments: Moments) -> float:
     """Ledoit-Wolf shrinkage, in [0, 1], from moments; equals scikit-learn's on the raw features."""
-    n, d = statistics.n, len(statistics.feature_sum)
-    mean = statistics.feature_sum / n
+    n, mean, covariance = moments.n, moments.mean, moments.covariance
     square = float(mean @ mean)
-    covariance = statistics.gram / n - np.outer(mean, mean)
     trace, frobenius = float(np.trace(covariance)), float(np.vdot(covariance, covariance))
     # sum |x - mean|^4, expanded into raw moments
     quartic = (
-        statistics.quartic
-        + 4 * mean @ statistics.gram @ mean
+        moments.quartic
+        + 4 * mean @ moments.gram @ mean
         + n * square**2
-        - 4 * statistics.cubic @ mean
-        + 2 * square * np.trace(statistics.gram)
-        - 4 * square * mean @ statistics.feature_sum
+        - 4 * moments.cubic @ mean
+        + 2 * square * np.trace(moments.gram)
+        - 4 * square * mean @ moments.total
     )
-    spread = frobenius - trace**2 / d
+    spread = frobenius - trace**2 / moments.dimension
     if spread <= 0:
         return 0.0
     noise = (float(quartic) / n - frobenius) / n

@@ -4,11 +4,12 @@
     HOME/checkpoints/<digest>.json                a pinned checkpoint
     HOME/runs/<id>/manifest.json, arrays.safetensors
     HOME/notes/<name>.json                        the latest selection, the latest ranking
-    CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      features, covariances
+    CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      features, evidence, covariances
 
 An artefact is a manifest and its arrays. The manifest holds the record of what the arrays are, their SHA-256,
-which is checked when a process first reads them, and a seal: the digest of its own content and of the name
-it was stored under. Damage counts as absence: what can be computed again is.
+which is checked when a process first reads them (of each array, where only some are read), and a seal: the
+digest of its own content and of the name it was stored under. Damage counts as absence: what can be computed
+again is.
 """
 
 from __future__ import annotations
@@ -17,19 +18,28 @@ import json
 import shlex
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 from zookeeper.errors import IntegrityError, NotFoundError, StorageError
 from zookeeper.plain import decode, encode, plain
-from zookeeper.records import Checkpoint, FeatureKey, FeatureSet, Revision, Run, Verification, digest_of
+from zookeeper.records import (
+    Checkpoint,
+    EvidenceSet,
+    FeatureKey,
+    FeatureSet,
+    Revision,
+    Run,
+    Verification,
+    digest_of,
+)
 from zookeeper.store import files
 from zookeeper.store.migrations import migrate
 
@@ -131,6 +141,43 @@ class Store:
             db.execute("DELETE FROM feature WHERE key = ?", (key.digest,))
         return size
 
+    # Evidence
+
+    def save_evidence(self, evidence: EvidenceSet, arrays: Arrays, provenance: Mapping[str, str]) -> None:
+        """Store the evidence of a checkpoint on a target."""
+        self._connection(create=True)
+        folder = self._artefact_path("evidence", evidence.key.digest)
+        self._publish(folder, evidence, arrays, provenance)
+        with self._writing() as db:
+            _index_evidence(db, evidence)
+
+    def evidence_set(self, digest: str) -> EvidenceSet | None:
+        """The evidence of that digest, or None."""
+        return self._record(EvidenceSet, self._artefact_path("evidence", digest))
+
+    def evidence_sets(self) -> tuple[EvidenceSet, ...]:
+        """All evidence; the files decide, the index only saves reading them."""
+        indexed = (decode(EvidenceSet, text) for text in self._records("evidence"))
+        known = {evidence.key.digest: evidence for evidence in indexed}
+        folders = sorted(self.cache.glob("evidence/v1/??/[!.]*"))
+        found = (known.get(folder.name) or self._record(EvidenceSet, folder) for folder in folders)
+        return tuple(evidence for evidence in found if evidence is not None)
+
+    def evidence(self, digest: str, names: Collection[str]) -> Arrays:
+        """Arrays of the evidence of that digest: of these names those that there are.
+
+        Raises:
+            NotFoundError: there is none.
+            IntegrityError: their bytes are not the ones that were stored.
+        """
+        return self._arrays(self._artefact_path("evidence", digest), names)
+
+    def discard_evidence(self, digest: str) -> None:
+        """Delete evidence."""
+        files.retire(self._artefact_path("evidence", digest))
+        with self._writing() as db:
+            db.execute("DELETE FROM evidence WHERE key = ?", (digest,))
+
     # Covariances
 
     def save_covariance(self, digest: str, matrix: NDArray[Any]) -> None:
@@ -200,6 +247,16 @@ class Store:
                 f"{path} is damaged.", why=error.why, fix=f"rm {shlex.quote(str(path))}"
             ) from error
 
+    def load_notes(self, name: str, kind: type[R]) -> list[R]:
+        """The records stored under a name, alone or with something after a dash; damaged ones left out."""
+        paths = sorted((self.home / "notes").glob(f"{name}*.json"))
+        found = []
+        for path in paths:
+            if path.stem == name or path.stem.startswith(f"{name}-"):
+                with suppress(IntegrityError, FileNotFoundError):
+                    found.append(decode(kind, path.read_bytes()))
+        return found
+
     # Care
 
     def verify(self, advance: Callable[[int], None] = lambda _: None) -> Verification:
@@ -238,7 +295,7 @@ class Store:
         return sorted(path for path in found if not path.name.startswith("."))
 
     def _fill(self, db: sqlite3.Connection) -> None:
-        for table in ("checkpoint", "feature", "run"):
+        for table in ("checkpoint", "feature", "evidence", "run"):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 the names are ours
         for path in (self.home / "checkpoints").glob("*.json"):
             with files.disk(path), _skipping_damage(self._note):
@@ -250,6 +307,8 @@ class Store:
                     _index_run(db, decode(Run, record))
                 elif folder.is_relative_to(self.cache / "features"):
                     _index_features(db, decode(FeatureSet, record))
+                elif folder.is_relative_to(self.cache / "evidence"):
+                    _index_evidence(db, decode(EvidenceSet, record))
 
     # Artefacts
 
@@ -269,6 +328,7 @@ class Store:
         manifest = {
             "record": plain(record),
             "sha256": files.sha256(payload),
+            "arrays": {name: _digest_of_array(array) for name, array in arrays.items()},
             "bytes": len(payload),
             "provenance": dict(provenance),
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -295,24 +355,36 @@ class Store:
             return False
         return True
 
-    def _arrays(self, folder: Path) -> Arrays:
+    def _arrays(self, folder: Path, names: Collection[str] | None = None) -> Arrays:
+        """The arrays of an artefact, or those of these names: only what is read is checked."""
         try:
             manifest = _read_manifest(folder)
+            if names is not None:
+                return self._some_arrays(folder, manifest, names)
             payload = (folder / _ARRAYS).read_bytes()
+            if folder not in self._verified:
+                if len(payload) != manifest["bytes"] or files.sha256(payload) != manifest["sha256"]:
+                    raise _damaged(folder, "the bytes of the arrays are not the ones that were stored")
+                self._verified.add(folder)
+            return dict(safetensors.load(payload))
         except FileNotFoundError as error:
             raise NotFoundError(f"there is nothing at {folder}.") from error
         except OSError as error:
             raise IntegrityError(
                 f"cannot read {folder}.", why=(error.strerror or str(error)).lower()
             ) from error
-        if folder not in self._verified:
-            if len(payload) != manifest["bytes"] or files.sha256(payload) != manifest["sha256"]:
-                raise _damaged(folder, "the bytes of the arrays are not the ones that were stored")
-            self._verified.add(folder)
-        try:
-            return dict(safetensors.load(payload))
         except SafetensorError as error:
             raise _damaged(folder, f"the arrays cannot be read ({error})") from error
+
+    def _some_arrays(self, folder: Path, manifest: Mapping[str, Any], names: Collection[str]) -> Arrays:
+        digests: Mapping[str, str] = manifest["arrays"]
+        with safe_open(folder / _ARRAYS, framework="numpy") as opened:
+            found = {name: opened.get_tensor(name) for name in names if name in digests}
+        if folder not in self._verified:
+            for name, array in found.items():
+                if _digest_of_array(array) != digests[name]:
+                    raise _damaged(folder, f"the bytes of {name} are not the ones that were stored")
+        return found
 
     # Index
 
@@ -395,6 +467,14 @@ def _index_features(db: sqlite3.Connection, features: FeatureSet) -> None:
     )
 
 
+def _index_evidence(db: sqlite3.Connection, evidence: EvidenceSet) -> None:
+    key = evidence.key
+    db.execute(
+        "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
+        (key.digest, key.features.repo_id, key.features.commit, encode(evidence).decode()),
+    )
+
+
 def _index_run(db: sqlite3.Connection, run: Run) -> None:
     db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run.id, run.created_at, encode(run).decode()))
 
@@ -407,6 +487,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.pop("seal", None) != _seal(folder, manifest):
         raise _damaged(folder, "the manifest is not the one that was stored here")
     return manifest
+
+
+def _digest_of_array(array: NDArray[Any]) -> str:
+    return files.sha256(np.ascontiguousarray(array).data)
 
 
 def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:

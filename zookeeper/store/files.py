@@ -103,7 +103,7 @@ def retire(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 

@@ -24,7 +24,15 @@ def _tables(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_tables,)
+def _evidence(db: sqlite3.Connection) -> None:
+    """Evidence of checkpoints on targets."""
+    db.execute(
+        "CREATE TABLE evidence (key TEXT PRIMARY KEY, repo_id TEXT NOT NULL, sha TEXT NOT NULL,"
+        " record TEXT NOT NULL) STRICT"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_tables, _evidence)
 
 
 def migrate(db: sqlite3.Connection) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 from seqeval.metrics import f1_score, precision_score, recall_score
 
+from zookeeper.errors import UsageError
 from zookeeper.records import Target, counted
 
 
@@ -73,7 +74,17 @@ METRICS: dict[str, type[evaluate.Metric]] = {"span_f1": SpanF1, "accuracy": Accu
 
 
 def metric_of(target: Target) -> str:
-    """The metric by which a target is judged."""
+    """The metric by which a target is judged.
+
+    Raises:
+        UsageError: its examples have several labels at once, which no head learns yet.
+    """
+    if target.multilabel:
+        raise UsageError(
+            "zoo tune cannot learn several labels at once yet.",
+            why=f"{target.label_column} of {target.name} holds a list of labels for each text",
+            fix="zoo rank can order checkpoints for it",
+        )
     return "pearson" if target.regression else "span_f1" if target.spans else "accuracy"
 
 
@@ -90,7 +101,7 @@ def measure(
     Args:
         metric: a name in `METRICS`.
         predictions: (n,), classes or real numbers.
-        labels: (n,); -100 does not count.
+        labels: (n,); of classes -100 does not count, of real numbers NaN.
         classes: names of the classes, for spans.
         lengths: rows of each sentence, for spans.
 

@@ -22,7 +22,7 @@ class Problem:
 
     Attributes:
         features: (n, d) of each split; ``"train"`` and ``"validation"`` are there.
-        labels: (n,) of each split; classes (-100 does not count) or real numbers.
+        labels: (n,) of each split; classes (-100 does not count) or real numbers (NaN does not count).
         lengths: rows of each sentence of each split.
         classes: names of the classes; empty for a regression.
         metric: that decides when to stop.
@@ -38,7 +38,8 @@ class Problem:
         for split in ("train", "validation"):
             if not counted(self.labels[split]).any():
                 raise DataError(f"no row of the {split} split has a label.")
-        if not all(np.isfinite(a).all() for a in (*self.features.values(), *self.labels.values())):
+        labels = [labels[counted(labels)] for labels in self.labels.values()]
+        if not all(np.isfinite(a).all() for a in (*self.features.values(), *labels)):
             raise DegenerateInputError("features or labels are not finite (NaN or infinity).")
 
     @classmethod
@@ -60,8 +61,10 @@ class Problem:
 
         Raises:
             DataError: there are too few sentences to hold any out, or no labels to learn from or judge by.
-            DegenerateInputError: features or labels are not finite.
+            DegenerateInputError: features, or labels that count, are not finite.
+            UsageError: the target is of a kind that no head learns yet.
         """
+        metric = metric_of(target)
         features = {split: np.concatenate(arrays, axis=1) for split, arrays in parts.items()}
         labels = {split: d.labels for split, d in data.items()}
         lengths = {split: d.lengths for split, d in data.items()}
@@ -71,7 +74,7 @@ class Problem:
             features |= {"train": features["train"][~rows], "validation": features["train"][rows]}
             labels |= {"train": labels["train"][~rows], "validation": labels["train"][rows]}
             lengths |= {"train": lengths["train"][~taken], "validation": lengths["train"][taken]}
-        return cls(features, labels, lengths, target.classes, metric_of(target))
+        return cls(features, labels, lengths, target.classes, metric)
 
     @property
     def n_outputs(self) -> int:

@@ -1,0 +1,122 @@
+"""What the features of one checkpoint, read at one layer, say of one target: all that scores look at.
+
+    statistics    of every example: additive, of fixed size
+    sample        some of the examples themselves, for the scores that need them
+
+A score that is known on all examples varies as its examples do. How much each example moves it is its
+influence (Hampel 1974); with the influences of the sample, a bootstrap over sentences costs a product of
+two small matrices and no second reading (the infinitesimal jackknife; Jaeckel 1972, Efron 1982).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zookeeper.labels import Array, Labels
+from zookeeper.statistics import Statistics
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some examples, drawn as whole sentences; the same for every checkpoint.
+
+    Attributes:
+        features: (s, d).
+        labels: of the s examples; of the classes of the whole target, not all of which need occur.
+        sentences: (s,), the sentence of each, numbered from 0 in order.
+        source_probs: (s, z), predictions of the checkpoint's own head; None where it has none that fits.
+    """
+
+    features: Array
+    labels: Labels
+    sentences: NDArray[np.int64]
+    source_probs: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def source_labels(self) -> NDArray[np.int64] | None:
+        """(s,), the likeliest class of the checkpoint's own head."""
+        return None if self.source_probs is None else self.source_probs.argmax(axis=1)
+
+    @cached_property
+    def n_sentences(self) -> int:
+        """Number of sentences."""
+        return int(self.sentences[-1]) + 1
+
+    def folds(self, n: int) -> NDArray[np.int64]:
+        """(s,), the fold of each example when the sentences are dealt to n folds in turn."""
+        return np.asarray(self.sentences % min(n, self.n_sentences))
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Sample:
+        """Some of the examples."""
+        probs = None if self.source_probs is None else self.source_probs[rows]
+        return Sample(self.features[rows], self.labels[rows], self.sentences[rows], probs)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Statistics of all n examples, and s of them as a sample.
+
+    Attributes:
+        statistics: of all examples.
+        sample: of them.
+        null_cross: `cross` of `statistics` with the labels of all examples shuffled, (c, d).
+        null_labels: of the sample, so shuffled.
+    """
+
+    statistics: Statistics
+    sample: Sample
+    null_cross: Array
+    null_labels: Labels
+
+    @property
+    def share(self) -> float:
+        """The sample's share of the examples."""
+        return len(self.sample) / self.statistics.n
+
+    @cached_property
+    def null(self) -> Evidence:
+        """The same features with labels that say nothing of them."""
+        known = replace(self.statistics, cross=self.null_cross)
+        return replace(self, statistics=known, sample=replace(self.sample, labels=self.null_labels))
+
+    def held_out(self, n_folds: int) -> Iterator[tuple[NDArray[np.bool_], Statistics]]:
+        """For each of the folds of the sample: its rows, and the statistics of all examples but those."""
+        fold = self.sample.folds(n_folds)
+        for number in range(int(fold.max()) + 1):
+            rows = fold == number
+            yield rows, self.statistics - Statistics.of(self.sample.features[rows], self.sample.labels[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A score, and how much the examples of the sample move it.
+
+    Attributes:
+        value: the score.
+        influence: (s,); with w_i copies of example i the score is about value + mean((w - 1) influence).
+    """
+
+    value: float
+    influence: Array
+
+
+def evidence_of(X: Array, labels: Labels, sentences: NDArray[np.int64] | None = None) -> Evidence:
+    """The evidence of features in memory, all of which are the sample.
+
+    Args:
+        X: (n, d).
+        labels: of the n examples.
+        sentences: (n,), numbered from 0 in order; each example its own by default.
+    """
+    known = Statistics.of(X, labels)
+    null = labels[np.random.default_rng(0).permutation(len(X))]
+    given = np.arange(len(X)) if sentences is None else sentences
+    return Evidence(known, Sample(X, labels, given), null.columns.T @ X, null)

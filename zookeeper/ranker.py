@@ -1,0 +1,350 @@
+"""From evidence to rankings: scores of checkpoints, how sure they are, and which cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from zookeeper.errors import (
+    CheckpointError,
+    DegenerateInputError,
+    IntegrityError,
+    NotFoundError,
+    UsageError,
+)
+from zookeeper.evidence import Evidence
+from zookeeper.gathering import evidence_from, names_of
+from zookeeper.labels import Array
+from zookeeper.outcomes import attempt
+from zookeeper.reader import Reader
+from zookeeper.records import (
+    Baseline,
+    Checkpoint,
+    Estimate,
+    EvidenceSet,
+    Labelled,
+    Outcome,
+    Ranking,
+    Reading,
+    Score,
+    Shortlist,
+    Target,
+    counted,
+)
+from zookeeper.reporter import Reporter
+from zookeeper.resampling import draws, interval, rank_ranges, replicates, tiers
+from zookeeper.scores import SCORES, ScoreSpec
+from zookeeper.store import Store
+
+DEFAULT_SCORES = ("logme", "ridge")
+
+_NOISE = 0.1  # of a place in a ranking on another target, in variances of it
+_FEW_EXAMPLES = 5  # a feature: fewer, and the H-score measures the width
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A checkpoint with its scores, before it is compared with others.
+
+    Attributes:
+        score: without tier and ranks.
+        replicates: (r,), of the score that orders.
+    """
+
+    score: Score
+    replicates: Array
+
+
+class Scorer:
+    """Scores checkpoints by stored evidence; runs no model.
+
+    Args:
+        store: that keeps the evidence.
+        names: of the scores, ``"all"`` for every one; the first orders.
+        layer: ``"last"``, ``"mean"``, a number, or ``"best"`` for the one with the best score.
+        n_replicates: of the bootstrap; 0 for none.
+        level: of intervals and tiers.
+
+    Raises:
+        UsageError: there is no such score.
+    """
+
+    def __init__(
+        self, store: Store, names: Sequence[str], *, layer: str, n_replicates: int, level: float
+    ) -> None:
+        wanted = [name for given in names for name in (SCORES if given == "all" else [given])]
+        self._specs = [SCORES[name] for name in dict.fromkeys(wanted)]
+        self._store = store
+        self.layer = layer
+        self.n_replicates = n_replicates
+        self.level = level
+        self._drawn: Array | None = None
+
+    @property
+    def by(self) -> ScoreSpec:
+        """The score that orders."""
+        return self._specs[0]
+
+    def candidate(self, checkpoint: Checkpoint, found: EvidenceSet) -> Candidate:
+        """The scores of one checkpoint.
+
+        Raises:
+            CheckpointError: it has no such layer, or the score that orders is not defined for it.
+            IntegrityError, NotFoundError: the evidence is damaged or gone.
+        """
+        layer, evidence = self._evidence(found)
+        estimates: dict[str, Estimate] = {}
+        values: dict[str, Array] = {}
+        notes = self._warnings(found)
+        for spec in self._specs:
+            if spec is not self.by and not spec.defined(evidence.sample):
+                continue
+            try:
+                estimates[spec.name], values[spec.name] = self._estimate(spec, evidence)
+            except DegenerateInputError as error:
+                if spec is self.by:
+                    raise CheckpointError(f"no {spec.title}.", why=error.message.rstrip(".")) from error
+                notes.append(f"no {spec.title}: {error.message.rstrip('.')}")
+        score = Score(
+            name=checkpoint.name,
+            revision=checkpoint.revision,
+            estimates=estimates,
+            layer=layer,
+            dimension=found.dimension,
+            examples=found.n,
+            evidence=found.key.digest,
+            parameters=checkpoint.parameters,
+            notes=tuple(notes),
+        )
+        return Candidate(score, values[self.by.name])
+
+    def order(self, candidates: Iterable[Candidate]) -> tuple[Score, ...]:
+        """The scores, best first, with tiers and the ranks that they take when examples vary."""
+        ordered = sorted(candidates, key=lambda c: -c.score.estimates[self.by.name].value)
+        if not ordered or not self.n_replicates:
+            return tuple(candidate.score for candidate in ordered)
+        values = np.stack([candidate.replicates for candidate in ordered])
+        letters, ranks = tiers(values, self.level), rank_ranges(values, self.level)
+        first = ordered[0].score.estimates[self.by.name].value
+        gaps = [
+            Estimate(first - c.score.estimates[self.by.name].value, *interval(values[0] - v, self.level))
+            for c, v in zip(ordered, values, strict=True)
+        ]
+        return tuple(
+            replace(c.score, behind=gap if rank else None, tier=letter, ranks=range_)
+            for rank, (c, gap, letter, range_) in enumerate(zip(ordered, gaps, letters, ranks, strict=True))
+        )
+
+    def _evidence(self, found: EvidenceSet) -> tuple[str, Evidence]:
+        if self.layer != "best":
+            layer = found.layer(self.layer)
+            return layer, self._load(found, layer)
+        # The embeddings are no layer of their own in any of the papers.
+        layers = [layer for layer in found.layers if layer not in ("0", "mean")]
+        loaded = {layer: self._load(found, layer) for layer in layers}
+        values = {layer: self.by.value(evidence) for layer, evidence in loaded.items()}
+        best = max(layers, key=lambda layer: values[layer])
+        return best, loaded[best]
+
+    def _load(self, found: EvidenceSet, layer: str) -> Evidence:
+        arrays = self._store.evidence(found.key.digest, names_of([layer]))
+        return evidence_from(arrays, layer, n=found.n, classes=found.classes)
+
+    def _estimate(self, spec: ScoreSpec, evidence: Evidence) -> tuple[Estimate, Array]:
+        null = spec.value(evidence.null)
+        if not self.n_replicates:
+            return Estimate(spec.value(evidence), null=null), np.zeros(0)
+        measured, sample = spec.measure(evidence), evidence.sample
+        if self._drawn is None:
+            self._drawn = draws(sample.n_sentences, self.n_replicates)
+        values = replicates(measured, sample.sentences, self._drawn)
+        return Estimate(measured.value, *interval(values, self.level), null), values
+
+    def _warnings(self, found: EvidenceSet) -> list[str]:
+        n, d = found.n, found.dimension
+        if n < d:
+            return [f"{n} examples are fewer than its {d} features"]
+        if n < _FEW_EXAMPLES * d and any(spec.name == "hscore" for spec in self._specs):
+            return [f"H-score grows with width: {n} examples for {d} features"]
+        return []
+
+
+class Ranker:
+    """Ranks checkpoints on targets.
+
+    Args:
+        store: that keeps evidence and earlier rankings.
+        reader: runs checkpoints over a target.
+        reporter: told what is going on.
+    """
+
+    def __init__(self, store: Store, reader: Reader, reporter: Reporter) -> None:
+        self._store = store
+        self._reader = reader
+        self._reporter = reporter
+
+    def rank(
+        self,
+        target: Target,
+        split: str,
+        data: Labelled,
+        checkpoints: Sequence[Checkpoint],
+        reading: Reading,
+        scorer: Scorer,
+    ) -> Ranking:
+        """Run those over the target that were not yet, and order all by what comes of it.
+
+        Raises:
+            UsageError: the score that orders is not defined for such labels.
+        """
+        reading = replace(reading, layer="all").settled(data.corpus.unit)
+        evidence = {c: partial(self._reader.evidence, c, data, reading, target.name) for c in checkpoints}
+        empty = Ranking(
+            target, split, scorer.by.name, scorer.layer, reading, (), notes=_remarks(target, data)
+        )
+        return self._ordered(empty, evidence, scorer)
+
+    def rerank(self, stored: Ranking, scorer: Scorer) -> Ranking:
+        """A ranking again, with another scorer.
+
+        Raises:
+            UsageError: as `rank`.
+        """
+        evidence = {
+            Checkpoint(s.revision, (), parameters=s.parameters): partial(self._stored, s)
+            for s in stored.scores
+        }
+        return self._ordered(stored, evidence, scorer)
+
+    def shortlist(
+        self,
+        checkpoints: Sequence[Checkpoint],
+        n: int,
+        alignment: Callable[[Sequence[Checkpoint]], Array | None],
+    ) -> tuple[list[Checkpoint], Shortlist]:
+        """The n checkpoints that look best by what is known without the target.
+
+        Args:
+            checkpoints: of which.
+            n: how many.
+            alignment: gives their (m, m) covariance, or None where it is not known.
+        """
+        ordered, by = prior(checkpoints, self._earlier(), alignment)
+        return ordered[:n], Shortlist(n, len(ordered), by, tuple(c.name for c in ordered[n:]))
+
+    def _ordered(
+        self, ranking: Ranking, evidence: Mapping[Checkpoint, Callable[[], EvidenceSet]], scorer: Scorer
+    ) -> Ranking:
+        if ranking.target.numbers and not scorer.by.numbers:
+            raise UsageError(f"{scorer.by.title} is defined for classes only.", fix="--score logme")
+        candidates: list[Candidate] = []
+        failures: list[Outcome] = []
+        for checkpoint, read in evidence.items():
+            found = attempt(checkpoint.name, partial(self._candidate, checkpoint, read, scorer))
+            if isinstance(found, Outcome):
+                failures.append(found)
+            else:
+                candidates.append(found)
+        scores = scorer.order(candidates)
+        return replace(
+            ranking,
+            by=scorer.by.name,
+            layer=scorer.layer,
+            scores=scores,
+            baselines=baselines(scores, scorer.by.name),
+            failures=tuple(failures),
+            replicates=scorer.n_replicates,
+            level=scorer.level,
+        )
+
+    def _candidate(
+        self, checkpoint: Checkpoint, read: Callable[[], EvidenceSet], scorer: Scorer
+    ) -> Candidate:
+        found = read()
+        try:
+            return scorer.candidate(checkpoint, found)
+        except IntegrityError as error:
+            self._reporter.note(f"{checkpoint.name}: {error.message} It is read again.")
+            self._store.discard_evidence(found.key.digest)
+            return scorer.candidate(checkpoint, read())
+
+    def _stored(self, score: Score) -> EvidenceSet:
+        found = self._store.evidence_set(score.evidence)
+        if found is None:
+            raise NotFoundError(
+                "what it was ranked by is stored no more.", fix="zoo rank with the same target reads it again"
+            )
+        return found
+
+    def _earlier(self) -> list[dict[str, float]]:
+        """Of each stored ranking the place of each checkpoint: 1 for the first and 0 for the last."""
+        places = []
+        for ranking in self._store.load_notes("ranking", Ranking):
+            last = max(len(ranking.scores) - 1, 1)
+            places.append({str(s.revision): 1 - i / last for i, s in enumerate(ranking.scores)})
+        return places
+
+
+def baselines(scores: Sequence[Score], by: str) -> tuple[Baseline, ...]:
+    """What picking the largest checkpoint, or any, would have got; by the score that orders."""
+    if not scores:
+        return ()
+    values = [score.estimates[by].value for score in scores]
+    found = [Baseline("any checkpoint, on average", float(np.mean(values)))]
+    sized = [i for i, score in enumerate(scores) if score.parameters]
+    if sized:
+        largest = max(sized, key=lambda i: scores[i].parameters or 0)
+        found.append(Baseline("most parameters", values[largest], scores[largest].name, largest + 1))
+    return tuple(found)
+
+
+def prior(
+    checkpoints: Sequence[Checkpoint],
+    earlier: Sequence[Mapping[str, float]],
+    alignment: Callable[[Sequence[Checkpoint]], Array | None],
+) -> tuple[list[Checkpoint], str]:
+    """Checkpoints in the order of what is known without reading the target.
+
+    Args:
+        checkpoints: m of them.
+        earlier: of each earlier ranking the place of each checkpoint, by revision: 1 for the first and 0
+            for the last.
+        alignment: gives their (m, m) covariance, or None where it is not known.
+
+    Returns:
+        The most promising first, and what that goes by.
+    """
+    names = [str(checkpoint.revision) for checkpoint in checkpoints]
+    places = [[ranking[name] for ranking in earlier if name in ranking] for name in names]
+    known = np.array([bool(found) for found in places])
+    if not known.any():
+        return sorted(checkpoints, key=lambda c: -(c.parameters or 0)), "number of parameters"
+    expected = np.array([float(np.mean(found)) if found else 0.5 for found in places])
+    how = "earlier rankings"
+    if not known.all():
+        kappa = alignment(checkpoints)
+        if kappa is not None:
+            # The mean of the Gaussian process whose covariance this is, given places that are a bit noisy.
+            between = kappa[np.ix_(known, known)] + _NOISE * np.eye(int(known.sum()))
+            weights = np.linalg.solve(between, expected[known] - 0.5)
+            expected[~known] = 0.5 + kappa[np.ix_(~known, known)] @ weights
+            how += ", and the covariance for those that are in none"
+    order = np.argsort(-expected, kind="stable")
+    return [checkpoints[i] for i in order], how
+
+
+def _remarks(target: Target, data: Labelled) -> tuple[str, ...]:
+    """What a reader of a ranking should know of the labels."""
+    if not data.classes:
+        return ()
+    counts = np.bincount(data.labels[counted(data.labels)].astype(np.int64), minlength=len(target.classes))
+    top = int(counts.argmax())
+    share = counts[top] / counts.sum()
+    remarks = [f"Always answering {target.classes[top]} would be right for {share:.1%}."]
+    if single := [target.classes[i] for i in np.flatnonzero(counts == 1)]:
+        named = ", ".join(single[:3]) + (" and others" if len(single) > 3 else "")
+        remarks.append(f"{len(single)} of the classes have one example only ({named}).")
+    return tuple(remarks)
