@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from tests.reference.examples import STEADY, Array, blobs, seeds
 from tests.reference.resampling import bootstrap
+from zookeeper.errors import DegenerateInputError
 from zookeeper.evidence import Evidence, Sample, evidence_of
 from zookeeper.gathering import SAMPLE_ROWS, Gatherer, evidence_from, names_of
 from zookeeper.labels import Labels, examples
@@ -82,14 +84,15 @@ def test_the_sample_is_bounded_made_of_whole_sentences_and_the_same_for_all() ->
     assert first.statistics.n == n
 
 
-def test_a_sentence_longer_than_the_sample_is_taken_whole() -> None:
+def test_of_a_sentence_longer_than_the_sample_so_much_is_taken_as_fits() -> None:
     labels = np.arange(2 * SAMPLE_ROWS) % 3
     found = gathered(
         words_of(labels, len(labels)),
         np.random.default_rng(0).normal(size=(len(labels), 2)),
         np.arange(len(labels)),
     )
-    assert len(found.sample) == len(labels)
+    assert len(found.sample) == SAMPLE_ROWS
+    assert found.statistics.n == len(labels)
 
 
 @STEADY
@@ -146,6 +149,22 @@ def test_replicates_of_held_out_and_sampled_scores_spread_as_new_data_do(name: s
         spread.append(replicates(measured, evidence.sample.sentences, drawn).std())
         values.append(measured.value)
     assert 0.6 < np.mean(spread) / np.std(values) < 1.6
+
+
+@pytest.mark.parametrize(("n", "d", "decay"), [(300, 300, 0.0), (400, 200, 0.0), (150, 300, 0.5)])
+def test_replicates_of_the_hscore_spread_as_new_data_do_where_features_are_many(
+    n: int, d: int, decay: float
+) -> None:
+    rng = np.random.default_rng(0)
+    scale, means = np.arange(1, d + 1) ** -decay, rng.normal(size=(3, d)) / 4
+    spread, values = [], []
+    for _ in range(25):
+        labels = rng.integers(3, size=n)
+        features = 3 + (rng.normal(size=(n, d)) + means[labels]) * scale
+        measured = SCORES["hscore"].measure(evidence_of(*examples(features, labels)))
+        values.append(measured.value)
+        spread.append(replicates(measured, np.arange(n), draws(n, 100)).std())
+    assert 0.6 < np.mean(spread) / np.std(values) < 2.1, "the infinitesimal jackknife errs upwards"
 
 
 def test_replicates_of_leep_follow_the_bootstrap() -> None:
@@ -238,3 +257,58 @@ def test_labels_may_be_names_and_have_gaps() -> None:
     assert found.classes == ("a", "b", "z")
     assert found.counts.tolist() == [1, 2, 1]
     assert Labels.of(np.array([7, -3, 7, 40])).codes.tolist() == [1, 0, 1, 2]
+
+
+# Edges
+
+
+def test_a_sentence_longer_than_the_sample_is_left_out_where_there_are_others() -> None:
+    for long in range(4):
+        lengths = [3] * 4
+        lengths[long] = SAMPLE_ROWS + 1
+        corpus = Corpus(tuple(("w",) * length for length in lengths), "word")
+        gatherer = Gatherer(Labelled(corpus, np.arange(corpus.n_rows) % 3))
+        gatherer.add(np.arange(corpus.n_rows), {"1": np.zeros((corpus.n_rows, 2), np.float32)}, None)
+        assert gatherer.arrays()["sentences"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_one_sentence_holds_nothing_out() -> None:
+    X, y = examples(*blobs(0))
+    evidence = evidence_of(X, y, np.zeros(len(X), dtype=np.int64))
+    with pytest.raises(DegenerateInputError, match="one only"):
+        SCORES["ridge"].measure(evidence)
+    with pytest.raises(DegenerateInputError, match="one sentence"):
+        SCORES["gbc"].measure(evidence).influence  # noqa: B018
+
+
+def test_a_class_of_one_sentence_leaves_no_interval() -> None:
+    X, y = examples(np.random.default_rng(0).normal(size=(100, 3)), np.arange(100) >= 90)
+    evidence = evidence_of(X, y, np.arange(100) // 10)
+    measured = SCORES["gbc"].measure(evidence)
+    assert np.isfinite(measured.value)
+    with pytest.raises(DegenerateInputError, match="no interval"):
+        measured.influence  # noqa: B018
+
+
+def test_logme_of_fewer_examples_than_features_spreads_as_new_data_do() -> None:
+    features, labels, sentences = clustered(0, n=30 * 40, d=60)
+    spread, values = [], []
+    for rows in np.arange(30 * 40).reshape(30, -1):
+        evidence = evidence_of(*examples(features[rows], labels[rows]), sentences[rows] - sentences[rows[0]])
+        measured = SCORES["logme"].measure(evidence)
+        drawn = draws(evidence.sample.n_sentences, 100)
+        spread.append(replicates(measured, evidence.sample.sentences, drawn).std())
+        values.append(measured.value)
+    assert 0.5 < np.mean(spread) / np.std(values) < 2.5
+
+
+def test_memory_does_not_grow_with_examples_times_classes() -> None:
+    n, c = 20_000, 5_000
+    labels = np.arange(n) % c
+    gatherer, states = Gatherer(words_of(labels)), np.ones((n, 2), dtype=np.float32)
+    tracemalloc.start()
+    gatherer.add(np.arange(n), {"1": states}, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * c / 10, "a table of all classes for each example holds 800 MB"
+    assert (gatherer.arrays()["1/cross"] == n / c).all()

@@ -23,7 +23,7 @@ from tiny import FAMILIES, TEXT, make_checkpoint
 from tests.reference.examples import STEADY, parameters
 from tests.reference.extract import extract as literal_extract
 from zookeeper.errors import CheckpointError
-from zookeeper.extract import extract
+from zookeeper.extract import extract, read
 from zookeeper.records import Corpus, Reading, Unit
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -736,3 +736,102 @@ def test_a_configuration_does_not_choose_the_code_of_attention(
     folder = copy("bert")
     edit_json(folder / "config.json", **{key: value})
     assert close(features(folder, *SENTENCES), features(checkpoints["bert"], *SENTENCES), atol=0)
+
+
+# Heads
+
+
+def with_head(folder: Path, kind: str, n_labels: int = 3, **config: Any) -> Path:
+    """The checkpoint with a head of random weights, and changes to its configuration."""
+    torch.manual_seed(0)
+    getattr(transformers, kind).from_pretrained(folder, num_labels=n_labels).save_pretrained(folder)
+    return edit_json(folder / "config.json", **config)
+
+
+def source_probs(folder: Path, *sentences: Iterable[str], unit: Unit = "sentence", **reading: Any) -> Any:
+    """What its own head says of each row, or None."""
+    given = corpus(*sentences, unit=unit)
+    blocks = list(read(folder, given, Reading(layer="all", **reading), head=True))
+    if blocks[0].source_probs is None:
+        return None
+    order = np.argsort(np.concatenate([block.rows for block in blocks]))
+    return np.concatenate([block.source_probs for block in blocks])[order]
+
+
+@pytest.mark.parametrize("pooling", ["first", "last", "mean"])
+@pytest.mark.parametrize(
+    ("family", "kind", "unit"),
+    [
+        ("bert", "BertForSequenceClassification", "sentence"),
+        ("gpt2", "GPT2ForSequenceClassification", "sentence"),
+        ("llama", "LlamaForSequenceClassification", "sentence"),
+        ("bert", "BertForTokenClassification", "word"),
+    ],
+)
+def test_a_head_gives_probabilities_of_any_text(
+    copy: Callable[[str], Path], family: str, kind: str, unit: Unit, pooling: str
+) -> None:
+    folder = with_head(copy(family), kind)
+    sentences = (*SENTENCES, (), (ZERO_WIDTH,))
+    probs = source_probs(folder, *sentences, unit=unit, pooling=pooling)
+    assert probs.sum(axis=1) == pytest.approx(np.ones(len(probs)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "pad"),
+    [
+        ("llama", "LlamaForSequenceClassification", None),
+        ("llama", "LlamaForSequenceClassification", 2),
+        ("llama", "LlamaForSequenceClassification", 7),
+        ("gpt2", "GPT2ForSequenceClassification", 10**6),
+    ],
+)
+def test_company_does_not_matter_to_a_head_whatever_it_takes_for_padding(
+    copy: Callable[[str], Path], family: str, kind: str, pad: int | None
+) -> None:
+    folder = with_head(copy(family), kind, pad_token_id=pad)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = "</s>"
+    tokenizer.save_pretrained(folder)
+    together = source_probs(folder, *PLAIN)
+    alone = np.concatenate([source_probs(folder, sentence) for sentence in PLAIN])
+    assert close(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("n_labels", "config"),
+    [(1, {}), (3, {"problem_type": "multi_label_classification"}), (2, {"problem_type": "regression"})],
+)
+def test_a_head_of_no_classes_is_not_read(
+    copy: Callable[[str], Path], n_labels: int, config: dict[str, Any]
+) -> None:
+    folder = with_head(copy("bert"), "BertForSequenceClassification", n_labels, **config)
+    assert source_probs(folder, *PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.pop("classifier.weight"),
+        lambda w: w.pop("bert.pooler.dense.weight"),
+        lambda w: w.update({"classifier.weight": w["classifier.weight"][:2].contiguous()}),
+    ],
+)
+def test_a_head_that_was_not_saved_whole_is_no_head(
+    copy: Callable[[str], Path], checkpoints: Checkpoints, change: Callable[[dict[str, Any]], object]
+) -> None:
+    folder = edit_weights(with_head(copy("bert"), "BertForSequenceClassification"), change)
+    assert source_probs(folder, *PLAIN) is None
+    assert close(features(folder, *PLAIN), features(checkpoints["bert"], *PLAIN))
+
+
+def test_what_a_head_stands_on_must_be_whole(copy: Callable[[str], Path]) -> None:
+    folder = with_head(copy("bert"), "BertForSequenceClassification")
+    edit_weights(folder, lambda w: w.pop(LAST_WEIGHTS["bert"]))
+    with pytest.raises(CheckpointError, match="1 of its weights are missing"):
+        source_probs(folder, *PLAIN)
+
+
+def test_a_checkpoint_without_layers_is_refused(copy: Callable[[str], Path]) -> None:
+    folder = edit_json(copy("bert") / "config.json", num_hidden_layers=0)
+    assert "no layers" in refusal(folder, layer="all").message

@@ -94,6 +94,15 @@ def test_a_layer_that_is_not_there_is_a_reason(ranked: Zoo, target_folder: Path)
     assert "0, 1, 2, mean" in done.stderr
 
 
+def test_a_layer_that_is_none_is_refused_before_anything_is_read(
+    added: Zoo, target_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_model(monkeypatch)
+    done = added("rank", "-t", target_folder, "--layer", "top")
+    assert done.exit_code == 2
+    assert 'no layer "top"' in done.stderr
+
+
 def test_adding_one_checkpoint_runs_one(
     added: Zoo, checkpoints: dict[str, Path], target_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +228,20 @@ def test_few_examples_and_lone_classes_are_said(added: Zoo, tmp_path: Path) -> N
     assert "right for 50.0%" in done.stderr
 
 
+def test_one_sentence_gives_no_tiers(added: Zoo, tmp_path: Path) -> None:
+    target = tmp_path / "one.jsonl"
+    words = " ".join(TEXT).split()
+    write_rows(target, [{"tokens": words, "tags": ["ab"[len(word) % 2] for word in words]}])
+    done = added("rank", "-t", target, "--json")
+    assert done.exit_code == 0, done.stderr
+    for score in done.json["scores"]:
+        assert score["tier"] is None
+        assert score["estimates"]["logme"]["low"] is None
+        assert set(score["estimates"]) == {"logme"}
+        assert "no intervals: all sampled examples are of one sentence" in score["notes"]
+    assert added("rank", "-t", target).exit_code == 0
+
+
 # Against true results
 
 
@@ -249,7 +272,45 @@ def test_against_true_results(ranked: Zoo, tmp_path: Path) -> None:
         assert message in refused.stderr
 
 
+def test_a_score_of_few_has_no_agreement_but_the_others_have(
+    added: Zoo, tagger: Path, target_folder: Path, tmp_path: Path
+) -> None:
+    added("add", tagger)
+    results = tmp_path / "results.csv"
+    results.write_text("".join(f"{name},{i}\n" for i, name in enumerate((*FAMILIES, "tagger"))))
+    done = added(
+        "rank", "-t", target_folder, "--score", "logme", "--score", "leep", "--against", results, "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert {"logme", "ridge", "random"} <= {row["name"] for row in done.json["agreement"]}
+    assert "leep" not in {row["name"] for row in done.json["agreement"]}
+    results.write_text("".join(f"{name},nan\n" for name in FAMILIES))
+    assert "holds no results" in added("rank", "--from", "latest", "--against", results).stderr
+
+
 # Stored rankings
+
+
+def test_what_one_score_leaves_out_another_ranks_later(
+    added: Zoo, tagger: Path, target_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added("add", tagger)
+    assert added("rank", "-t", target_folder, "--score", "leep", "--save", "heads").exit_code == 3
+    no_model(monkeypatch)
+    assert sorted(order(added("rank", "--from", "heads"))) == sorted((*FAMILIES, "tagger"))
+
+
+def test_what_was_not_read_stays_in_a_kept_ranking(
+    added: Zoo, checkpoints: dict[str, Path], tmp_path: Path, target_folder: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoints["bert"], broken)
+    added("add", broken)
+    (broken / "model.safetensors").write_bytes(b"not weights")
+    assert added("rank", "-t", target_folder).exit_code == 3
+    again = added("rank", "--from", "latest", "--score", "hscore")
+    assert again.exit_code == 3
+    assert [row["MODEL"] for row in again.ranked if row["NOTE"] == "failed"] == ["broken"]
 
 
 def test_a_ranking_is_kept_under_a_name(
@@ -272,6 +333,8 @@ def test_a_ranking_is_kept_under_a_name(
 def test_a_ranking_is_of_a_target_or_from_another(ranked: Zoo, target_folder: Path) -> None:
     assert ranked("rank").exit_code == 2
     assert ranked("rank", "-t", target_folder, "--from", "latest").exit_code == 2
+    for ignored in (["bert"], ["--shortlist", "2"], ["--save", "other"]):
+        assert ranked("rank", "--from", "latest", *ignored).exit_code == 2
 
 
 def test_reranking_after_the_evidence_went_says_how_to_get_it_back(ranked: Zoo, tmp_path: Path) -> None:

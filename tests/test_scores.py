@@ -14,8 +14,11 @@ from tests.reference.examples import STEADY, Array, blobs, rotation, seeds
 from tests.reference.hscore import hscore as literal_hscore
 from tests.reference.logme import logme as literal_logme
 from zookeeper.errors import DegenerateInputError
+from zookeeper.evidence import evidence_of
+from zookeeper.labels import examples
 from zookeeper.records import IGNORED
-from zookeeper.scores import SCORES, hscore, logme
+from zookeeper.scores import SCORES, ScoreSpec, hscore, logme, ridge
+from zookeeper.scores.ridge import explained
 
 every_score = pytest.mark.parametrize("name", ["logme", "hscore", "ridge"])
 
@@ -237,3 +240,50 @@ def test_hscore_of_two_points_is_one_however_many_columns_repeat() -> None:
 def test_hscore_of_constant_features_is_refused(n: int, d: int, value: float) -> None:
     with pytest.raises(DegenerateInputError, match="every row of the features is the same"):
         hscore(np.full((n, d), value), np.arange(n) % 3)
+
+
+# The held-out probe
+
+
+def test_classes_without_a_signal_do_not_flatten_the_probe() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=1500)
+    features = rng.normal(size=(1500, 20)) + 2 * rng.normal(size=(3, 20))[labels]
+    features -= features.mean(axis=0)
+    for rare in range(3, 23):
+        labels[rng.choice(1500, 3, replace=False)] = rare
+    assert ridge(features, labels) > 0.9, "nine of ten examples are of a class that can be told"
+
+
+def test_a_sample_of_one_value_is_refused_whatever_its_rounding() -> None:
+    predicted = np.random.default_rng(0).normal(size=(2000, 1))
+    with pytest.raises(DegenerateInputError, match="all the same"):
+        explained(np.full((2000, 1), 0.1), predicted)
+
+
+@pytest.mark.parametrize("name", ["logme", "ridge", "knn", "parc"])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
+def test_a_column_of_labels_that_does_not_vary_does_not_count(name: str, value: float) -> None:
+    features, labels = blobs(0)
+    several = (labels[:, None] == np.arange(3)).astype(float)
+    with_constant = np.column_stack([several, np.full(len(labels), value)])
+    assert score(name, features, with_constant) == score(name, features, several)
+
+
+# Scores of other packages
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_score_by_which_nothing_can_be_ordered_is_refused(value: float) -> None:
+    spec = ScoreSpec("odd", "Odd", lambda features: value, "", "")
+    evidence = evidence_of(*examples(*blobs(0)))
+    with pytest.raises(DegenerateInputError, match="finite"):
+        spec.measure(evidence)
+
+
+def test_a_score_that_raises_is_not_defined() -> None:
+    def odd(features: Array) -> float:
+        raise ValueError("too few rows")
+
+    with pytest.raises(DegenerateInputError, match="ValueError: too few rows"):
+        ScoreSpec("odd", "Odd", odd, "", "").measure(evidence_of(*examples(*blobs(0))))

@@ -19,6 +19,8 @@ _FEWEST = 3
 def agreements(ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreement, ...]:
     """How well the scores of a ranking, and its baselines, agree with true results by name.
 
+    A score of too few of them to have an order, as of a head that few have, is left out unless it ordered.
+
     Raises:
         DegenerateInputError: fewer than three of its checkpoints have a result, or all have the same.
     """
@@ -33,6 +35,8 @@ def agreements(ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreemen
         scored = [score for score in both if name in score.estimates]
         values = np.array([score.estimates[name].value for score in scored])
         true = np.array([results[score.name] for score in scored])
+        if name != ranking.by and (len(scored) < _FEWEST or not np.ptp(true)):
+            continue
         found.append(agreement(name, values, true, ranking.level))
     true = np.array([results[score.name] for score in both])
     if all(score.parameters for score in both):
@@ -100,7 +104,7 @@ def _kendall(scores: Array, results: Array) -> float:
 
 
 def _weighted(scores: Array, results: Array) -> float:
-    """Kendall's tau in which the best results count most (Vigna 2015)."""
+    """Kendall's tau in which the top of either order counts most (Vigna 2015)."""
     if not np.ptp(scores) or not np.ptp(results):
         return float("nan")
     return float(stats.weightedtau(scores, results, rank=True).statistic)

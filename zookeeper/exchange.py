@@ -54,7 +54,7 @@ def load_results(path: Path) -> dict[str, float]:
     if rows and not _is_number(rows[0][-1]):
         rows = rows[1:]
     for number, row in enumerate(rows, 1):
-        if len(row) < 2 or not _is_number(row[-1]):
+        if len(row) < 2 or not _is_number(row[-1]) or not np.isfinite(float(row[-1])):
             raise DataError(
                 f"{path} holds no results.",
                 why=f"row {number} is {', '.join(row)[:80]}",

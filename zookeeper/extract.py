@@ -96,7 +96,7 @@ class _Window:
         positions: (t,) positions in `ids` that count.
         slots: (t,) slot to which each adds.
         weights: (t,) with which it adds.
-        share: of the sentence's windows.
+        share: of the sentence's windows that count.
     """
 
     ids: list[int]
@@ -262,7 +262,8 @@ def _load_model(folder: Path, reading: Reading, head_for: Unit | None, device: s
     for name in ("_attn_implementation", "_experts_implementation"):
         if getattr(config, name, None) is not None:
             setattr(config, name, None)
-    model, info = _auto_class(config, head_for).from_pretrained(
+    auto = _auto_class(config, head_for)
+    model, info = auto.from_pretrained(
         folder,
         config=config,
         dtype=getattr(torch, reading.dtype),
@@ -280,6 +281,8 @@ def _load_model(folder: Path, reading: Reading, head_for: Unit | None, device: s
     misshapen = {name for name, *_ in info["mismatched_keys"]}
     for fault, made_up in (("missing", info["missing_keys"]), ("of another shape", misshapen)):
         if found := sorted(n for n in made_up if n in used and not n.startswith("pooler.")):
+            if auto is not AutoModel:  # a head that was not saved is no head; what it stands on may be whole
+                return _load_model(folder, reading, None, device)
             raise CheckpointError(
                 f"{len(found)} of its weights are {fault}, such as {found[0]}.",
                 why="the file does not fit the configuration; made-up weights would be measured",
@@ -302,7 +305,12 @@ def _auto_class(config: Any, head_for: Unit | None) -> Any:
             AutoModelForSequenceClassification,
         ),
     }
-    if head_for not in heads or config.is_encoder_decoder or config.num_labels > _MOST_SOURCE_CLASSES:
+    if head_for not in heads or config.is_encoder_decoder:
+        return AutoModel
+    # Numbers, and labels that do not exclude each other, are no probabilities of classes.
+    if getattr(config, "problem_type", None) not in (None, "single_label_classification"):
+        return AutoModel
+    if not 2 <= config.num_labels <= _MOST_SOURCE_CLASSES:
         return AutoModel
     ending, known, auto = heads[head_for]
     saved = (config.architectures or [""])[0]
@@ -368,19 +376,19 @@ def _items(corpus: Corpus, tokenizer: Any, pooling: Pooling, length: int) -> lis
         n_slots = len(words) if by_word else 1
         pieces = _Pieces.of([encoded.word_ids(i) for i in indices], step, whole=not by_word)
         weights = _pooling_weights(pieces.row, pooling)
-        windows = []
-        for i, index in enumerate(indices):
-            here = np.flatnonzero((pieces.window == i) & (weights > 0))
-            if len(here):
-                windows.append(
-                    _Window(
-                        ids=encoded["input_ids"][index],
-                        positions=pieces.position[here],
-                        slots=first + pieces.row[here],
-                        weights=weights[here],
-                        share=1 / len(indices),
-                    )
-                )
+        counts = [np.flatnonzero((pieces.window == i) & (weights > 0)) for i in range(len(indices))]
+        share = 1 / max(sum(map(bool, map(len, counts))), 1)
+        windows = [
+            _Window(
+                ids=encoded["input_ids"][index],
+                positions=pieces.position[here],
+                slots=first + pieces.row[here],
+                weights=weights[here],
+                share=share,
+            )
+            for index, here in zip(indices, counts, strict=True)
+            if len(here)
+        ]
         made = np.zeros(n_slots, dtype=bool)
         made[pieces.row] = True
         items.append(_Item((first, first + n_slots), windows, list(_stand_ins(made, first))))
@@ -499,10 +507,13 @@ class _Passes:
         self._budget = _TOKENS_PER_BATCH
         if torch.device(device).type == "cpu":
             self._budget = min(max(_NUMBERS_PER_BATCH_ON_CPU // _width(model), 512), 2048)
-        if tokenizer.pad_token_id is None and type(model).__name__.endswith(_SEQUENCE_HEAD):
-            # Its head looks for the last sub-word that is no padding; without any, the last one is it.
-            self._padding = False
-            model.config.pad_token_id = -1
+        if type(model).__name__.endswith(_SEQUENCE_HEAD):
+            # Its head may look for the last sub-word that is no padding, by its own word for it.
+            config = model.config.get_text_config()
+            if config.pad_token_id is None or not 0 <= config.pad_token_id < vocabulary:
+                self._padding, config.pad_token_id = False, -1
+            else:
+                self._pad = config.pad_token_id
 
     @torch.inference_mode()
     def block(self, items: Sequence[_Item], unit: Unit, advance: Callable[[int], None]) -> Block:
@@ -526,15 +537,19 @@ class _Passes:
                 for states in kept.values():
                     states[to] = states[source]
         arrays = {name: states.cpu().numpy() for name, states in kept.items()}
-        if not all(np.isfinite(states).all() for states in arrays.values()):
-            raise CheckpointError(
-                "its features are not finite (NaN or infinity).", why="the weights may be damaged"
-            )
         probs = arrays.pop(_PROBS, None)
+        if probs is not None:
+            # Of a text without a sub-word the head says nothing.
+            probs[~probs.any(axis=1)] = 1 / probs.shape[1]
         if self._layer == "all":
             arrays["mean"] = np.mean([arrays[str(i)] for i in range(1, len(arrays))], axis=0)
         if unit == "pair":
             arrays = {name: _compared(states[::2], states[1::2]) for name, states in arrays.items()}
+        found = [*arrays.values(), *([] if probs is None else [probs])]
+        if not all(np.isfinite(states).all() for states in found):
+            raise CheckpointError(
+                "its features are not finite (NaN or infinity).", why="the weights may be damaged"
+            )
         return Block(slots[::halves] // halves, arrays, probs, len(empty))
 
     def _batches(self, windows: list[_Window]) -> Iterator[list[_Window]]:
@@ -595,6 +610,8 @@ class _Passes:
             return {"last": output.last_hidden_state}
         hidden = output.hidden_states
         if self._layer == "all":
+            if len(hidden) < 2:
+                raise CheckpointError("it has embeddings only, and no layers.")
             return {str(number): states for number, states in enumerate(hidden)}
         if self._layer == "mean":
             return {"mean": torch.stack(hidden[1:]).mean(dim=0)}

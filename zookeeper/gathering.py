@@ -16,7 +16,7 @@ from zookeeper.statistics import Moments, Statistics
 SAMPLE_ROWS = 2048
 """Examples that are kept as they are, for the scores that look at examples."""
 
-# Of the Gram matrices of all layers; 13 layers of width 4,096.
+# Of the statistics of all layers; 13 layers of width 4,096 with some hundred classes.
 _MOST_BYTES = 2**31
 
 Arrays = dict[str, NDArray[Any]]
@@ -63,12 +63,12 @@ class Gatherer:
         if not counts.any():
             return
         place = place[counts]
-        targets = np.hstack([self._labels[place].columns, self._null[place].columns])
+        targets = self._labels[place], self._null[place]
         # Where in the sample each of these rows goes.
         to = np.searchsorted(self._sampled, place)
         to[to == len(self._sampled)] = 0
         taken = self._sampled[to] == place
-        for name in _affordable(states):
+        for name in _affordable(states, 2 * len(self._labels.sums[0])):
             layer = self._layers.setdefault(name, _Layer(len(self._sampled)))
             layer.add(states[name][counts], targets, to[taken], taken)
         if source_probs is not None:
@@ -128,11 +128,15 @@ class _Layer:
         self._n_sampled = n_sampled
 
     def add(
-        self, states: NDArray[np.float32], targets: Array, to: NDArray[np.int64], taken: NDArray[np.bool_]
+        self,
+        states: NDArray[np.float32],
+        targets: tuple[Labels, Labels],
+        to: NDArray[np.int64],
+        taken: NDArray[np.bool_],
     ) -> None:
-        """Add (r, d) states with (r, 2 c) targets; those that were taken go `to` rows of the sample."""
+        """Add (r, d) states with r labels, true and shuffled; those taken go `to` rows of the sample."""
         X = states.astype(np.float64)
-        moments, cross = Moments.of(X), targets.T @ X
+        moments, cross = Moments.of(X), np.concatenate([labels.cross(X) for labels in targets])
         if not self.sample.size:
             self.moments, self.cross = moments, cross
             self.sample = np.zeros((self._n_sampled, X.shape[1]), dtype=np.float32)
@@ -141,11 +145,11 @@ class _Layer:
         self.sample[to] = states[taken]
 
 
-def _affordable(states: Mapping[str, NDArray[np.float32]]) -> list[str]:
-    """The layers whose Gram matrices fit into memory: all, or the last and the mean."""
+def _affordable(states: Mapping[str, NDArray[np.float32]], n_targets: int) -> list[str]:
+    """The layers whose statistics fit into memory: all, or the last and the mean."""
     names = list(states)
     width = states[names[0]].shape[1]
-    if len(names) * width**2 * 8 <= _MOST_BYTES:
+    if len(names) * width * (width + n_targets) * 8 <= _MOST_BYTES:
         return names
     return [name for name in names if name in (names[-2], "mean")]
 
@@ -180,12 +184,17 @@ def names_of(layers: Iterable[str]) -> tuple[str, ...]:
 def _draw(sentence: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions of the examples that make the sample, in order: whole sentences, with a fixed seed.
 
+    A sentence that is longer than the sample is left out, but if all are, of the shortest so much is taken.
+
     Args:
         sentence: (n,), the sentence of each example, in order.
     """
     numbers, first, sizes = np.unique(sentence, return_index=True, return_counts=True)
     order = np.random.default_rng(0).permutation(len(numbers))
-    fits = np.cumsum(sizes[order]) <= SAMPLE_ROWS
-    fits[0] = True
+    drawn = sizes[order]
+    fits = drawn <= SAMPLE_ROWS
+    fits &= np.cumsum(drawn * fits) <= SAMPLE_ROWS
+    if not fits.any():
+        fits[drawn.argmin()] = True
     chosen = np.sort(order[fits])
-    return np.concatenate([np.arange(first[i], first[i] + sizes[i]) for i in chosen])
+    return np.concatenate([np.arange(first[i], first[i] + sizes[i]) for i in chosen])[:SAMPLE_ROWS]

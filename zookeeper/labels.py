@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from zookeeper.errors import DegenerateInputError
 from zookeeper.records import counted
@@ -20,8 +21,8 @@ class Labels:
     """The labels of n examples that count.
 
     Attributes:
-        values: (n,) integers, an index into `classes`; or real numbers, (n,) or (n, c). Several
-            yes-or-no labels at once are (n, c), of zeros and ones.
+        values: (n,) integers, an index into `classes`; or real numbers, (n,) or (n, c), no column of them
+            constant. Several yes-or-no labels at once are (n, c), of zeros and ones.
         classes: what the indices stand for, all of which occur; None where there are no classes.
     """
 
@@ -32,7 +33,8 @@ class Labels:
     def of(cls, labels: NDArray[Any]) -> Labels:
         """From (n,) integers or names (classes), or real numbers (n,) or (n, c).
 
-        Classes may have gaps between their numbers; they mean nothing but themselves.
+        Classes may have gaps between their numbers; they mean nothing but themselves. Of several columns
+        of numbers those that are constant are left out, as classes that do not occur are.
 
         Raises:
             DegenerateInputError: there is nothing to learn from them: no examples, one class only, a
@@ -51,11 +53,12 @@ class Labels:
         values = labels.astype(np.float64)
         if values.ndim > 2 or not np.isfinite(values).all():
             raise DegenerateInputError("the labels hold values that are not finite (NaN or infinity).")
-        if not np.ptp(values, axis=0).any():
+        varied = np.ptp(values, axis=0) > 0
+        if not varied.any():
             raise DegenerateInputError(
                 "the target has the same value everywhere.", why="there is nothing to predict"
             )
-        return cls(values, None)
+        return cls(values if values.ndim == 1 else values[:, varied], None)
 
     @cached_property
     def columns(self) -> Array:
@@ -63,6 +66,17 @@ class Labels:
         if self.classes is None:
             return self.values[:, None] if self.values.ndim == 1 else self.values
         return np.asarray(self.values[:, None] == np.arange(len(self.classes)), dtype=np.float64)
+
+    def cross(self, X: Array) -> Array:
+        """(c, d) product of `columns` with (n, d) rows; of classes the sums of their rows.
+
+        Memory does not grow with n times c, as there may be thousands of classes.
+        """
+        if self.classes is None:
+            return np.asarray(self.columns.T @ X)
+        n = len(X)
+        members = csr_array((np.ones(n), (self.codes, np.arange(n))), shape=(len(self.classes), n))
+        return np.asarray(members @ X)
 
     @property
     def sums(self) -> tuple[Array, Array]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -51,7 +53,7 @@ class Candidate:
 
     Attributes:
         score: without tier and ranks.
-        replicates: (r,), of the score that orders.
+        replicates: (r,), of the score that orders; none where it cannot be resampled.
     """
 
     score: Score
@@ -69,12 +71,14 @@ class Scorer:
         level: of intervals and tiers.
 
     Raises:
-        UsageError: there is no such score.
+        UsageError: there is no such score, or such a layer nowhere.
     """
 
     def __init__(
         self, store: Store, names: Sequence[str], *, layer: str, n_replicates: int, level: float
     ) -> None:
+        if not re.fullmatch(r"last|mean|best|-?\d+", layer):
+            raise UsageError(f'no layer "{layer}".', fix="one of: mean, last, best, or a number")
         wanted = [name for given in names for name in (SCORES if given == "all" else [given])]
         self._specs = [SCORES[name] for name in dict.fromkeys(wanted)]
         self._store = store
@@ -99,6 +103,8 @@ class Scorer:
         estimates: dict[str, Estimate] = {}
         values: dict[str, Array] = {}
         notes = self._warnings(found)
+        if self.n_replicates and evidence.sample.n_sentences == 1:
+            notes.append("no intervals: all sampled examples are of one sentence")
         for spec in self._specs:
             if spec is not self.by and not spec.defined(evidence.sample):
                 continue
@@ -124,43 +130,52 @@ class Scorer:
     def order(self, candidates: Iterable[Candidate]) -> tuple[Score, ...]:
         """The scores, best first, with tiers and the ranks that they take when examples vary."""
         ordered = sorted(candidates, key=lambda c: -c.score.estimates[self.by.name].value)
-        if not ordered or not self.n_replicates:
+        sure = [candidate for candidate in ordered if candidate.replicates.size]
+        if not sure:
             return tuple(candidate.score for candidate in ordered)
-        values = np.stack([candidate.replicates for candidate in ordered])
-        letters, ranks = tiers(values, self.level), rank_ranges(values, self.level)
-        first = ordered[0].score.estimates[self.by.name].value
-        gaps = [
-            Estimate(first - c.score.estimates[self.by.name].value, *interval(values[0] - v, self.level))
-            for c, v in zip(ordered, values, strict=True)
-        ]
-        return tuple(
-            replace(c.score, behind=gap if rank else None, tier=letter, ranks=range_)
-            for rank, (c, gap, letter, range_) in enumerate(zip(ordered, gaps, letters, ranks, strict=True))
-        )
+        values = np.stack([candidate.replicates for candidate in sure])
+        first, compared = sure[0], {}
+        for candidate, letter, places in zip(
+            sure, tiers(values, self.level), rank_ranges(values, self.level), strict=True
+        ):
+            gap = None if candidate is first else self._gap(first, candidate)
+            score = candidate.score
+            compared[score.revision] = replace(score, behind=gap, tier=letter, ranks=places)
+        return tuple(compared.get(c.score.revision, c.score) for c in ordered)
+
+    def _gap(self, first: Candidate, other: Candidate) -> Estimate:
+        """How far one is behind another."""
+        behind = first.score.estimates[self.by.name].value - other.score.estimates[self.by.name].value
+        return Estimate(behind, *interval(first.replicates - other.replicates, self.level))
 
     def _evidence(self, found: EvidenceSet) -> tuple[str, Evidence]:
         if self.layer != "best":
             layer = found.layer(self.layer)
             return layer, self._load(found, layer)
         # The embeddings are no layer of their own in any of the papers.
-        layers = [layer for layer in found.layers if layer not in ("0", "mean")]
-        loaded = {layer: self._load(found, layer) for layer in layers}
-        values = {layer: self.by.value(evidence) for layer, evidence in loaded.items()}
-        best = max(layers, key=lambda layer: values[layer])
-        return best, loaded[best]
+        values: dict[str, float] = {}
+        for layer in found.layers:
+            if layer not in ("0", "mean"):
+                with suppress(DegenerateInputError):  # of one layer, which is then not the best
+                    values[layer] = self.by.measure(self._load(found, layer)).value
+        best = max(values, key=lambda layer: values[layer]) if values else found.layer("last")
+        return best, self._load(found, best)
 
     def _load(self, found: EvidenceSet, layer: str) -> Evidence:
         arrays = self._store.evidence(found.key.digest, names_of([layer]))
         return evidence_from(arrays, layer, n=found.n, classes=found.classes)
 
     def _estimate(self, spec: ScoreSpec, evidence: Evidence) -> tuple[Estimate, Array]:
-        null = spec.value(evidence.null)
-        if not self.n_replicates:
-            return Estimate(spec.value(evidence), null=null), np.zeros(0)
-        measured, sample = spec.measure(evidence), evidence.sample
+        measured, null = spec.measure(evidence), spec.measure(evidence.null).value
+        sample = evidence.sample
+        if not self.n_replicates or sample.n_sentences == 1:
+            return Estimate(measured.value, null=null), np.zeros(0)
         if self._drawn is None:
             self._drawn = draws(sample.n_sentences, self.n_replicates)
-        values = replicates(measured, sample.sentences, self._drawn)
+        try:
+            values = replicates(measured, sample.sentences, self._drawn)
+        except DegenerateInputError:  # without some sentences there is no such score
+            return Estimate(measured.value, null=null), np.zeros(0)
         return Estimate(measured.value, *interval(values, self.level), null), values
 
     def _warnings(self, found: EvidenceSet) -> list[str]:
@@ -214,10 +229,17 @@ class Ranker:
             UsageError: as `rank`.
         """
         evidence = {
-            Checkpoint(s.revision, (), parameters=s.parameters): partial(self._stored, s)
+            Checkpoint(s.revision, (), parameters=s.parameters): partial(self._stored, s.evidence)
             for s in stored.scores
         }
-        return self._ordered(stored, evidence, scorer)
+        unread = []
+        for failure in stored.failures:
+            if failure.revision and "evidence" in failure.details:
+                checkpoint = Checkpoint(failure.revision, (), parameters=failure.details["parameters"])
+                evidence[checkpoint] = partial(self._stored, failure.details["evidence"])
+            else:
+                unread.append(failure)
+        return self._ordered(replace(stored, failures=tuple(unread)), evidence, scorer)
 
     def shortlist(
         self,
@@ -243,11 +265,17 @@ class Ranker:
         candidates: list[Candidate] = []
         failures: list[Outcome] = []
         for checkpoint, read in evidence.items():
-            found = attempt(checkpoint.name, partial(self._candidate, checkpoint, read, scorer))
+            found = attempt(checkpoint.name, read)
             if isinstance(found, Outcome):
                 failures.append(found)
+                continue
+            scored = attempt(checkpoint.name, partial(self._candidate, checkpoint, found, read, scorer))
+            if isinstance(scored, Outcome):
+                # Another score or layer may well be defined for it.
+                known = {"evidence": found.key.digest, "parameters": checkpoint.parameters}
+                failures.append(replace(scored, revision=checkpoint.revision, details=known))
             else:
-                candidates.append(found)
+                candidates.append(scored)
         scores = scorer.order(candidates)
         return replace(
             ranking,
@@ -255,24 +283,23 @@ class Ranker:
             layer=scorer.layer,
             scores=scores,
             baselines=baselines(scores, scorer.by.name),
-            failures=tuple(failures),
+            failures=(*ranking.failures, *failures),
             replicates=scorer.n_replicates,
             level=scorer.level,
         )
 
     def _candidate(
-        self, checkpoint: Checkpoint, read: Callable[[], EvidenceSet], scorer: Scorer
+        self, checkpoint: Checkpoint, found: EvidenceSet, read: Callable[[], EvidenceSet], scorer: Scorer
     ) -> Candidate:
-        found = read()
         try:
             return scorer.candidate(checkpoint, found)
-        except IntegrityError as error:
+        except (IntegrityError, NotFoundError) as error:
             self._reporter.note(f"{checkpoint.name}: {error.message} It is read again.")
             self._store.discard_evidence(found.key.digest)
             return scorer.candidate(checkpoint, read())
 
-    def _stored(self, score: Score) -> EvidenceSet:
-        found = self._store.evidence_set(score.evidence)
+    def _stored(self, digest: str) -> EvidenceSet:
+        found = self._store.evidence_set(digest)
         if found is None:
             raise NotFoundError(
                 "what it was ranked by is stored no more.", fix="zoo rank with the same target reads it again"
@@ -282,9 +309,11 @@ class Ranker:
     def _earlier(self) -> list[dict[str, float]]:
         """Of each stored ranking the place of each checkpoint: 1 for the first and 0 for the last."""
         places = []
-        for ranking in self._store.load_notes("ranking", Ranking):
-            last = max(len(ranking.scores) - 1, 1)
-            places.append({str(s.revision): 1 - i / last for i, s in enumerate(ranking.scores)})
+        rankings = {r.target.fingerprint: r for r in self._store.load_notes("ranking", Ranking)}
+        for ranking in rankings.values():
+            last = len(ranking.scores) - 1
+            if last > 0:
+                places.append({str(s.revision): 1 - i / last for i, s in enumerate(ranking.scores)})
         return places
 
 

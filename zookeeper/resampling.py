@@ -55,7 +55,7 @@ def tiers(values: Array, level: float = 0.95) -> tuple[str, ...]:
 
 def rank_ranges(values: Array, level: float = 0.95) -> tuple[tuple[int, int], ...]:
     """The ranks, from 1, that each of m checkpoints takes over (m, r) replicates, the outermost left out."""
-    ranks = 1 + (-values).argsort(axis=0).argsort(axis=0)
+    ranks = 1 + (-values).argsort(axis=0, kind="stable").argsort(axis=0)
     low, high = np.quantile(ranks, [(1 - level) / 2, (1 + level) / 2], axis=1, method="nearest")
     return tuple((int(a), int(b)) for a, b in zip(low, high, strict=True))
 

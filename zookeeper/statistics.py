@@ -117,8 +117,7 @@ class Statistics:
     @classmethod
     def of(cls, X: Array, labels: Labels, moments: Moments | None = None) -> Statistics:
         """Statistics of (n, d) features with n labels; `moments` of X where they are known."""
-        cross = labels.columns.T @ X
-        return cls(moments or Moments.of(X), cross, *labels.sums, labels.classes is not None)
+        return cls(moments or Moments.of(X), labels.cross(X), *labels.sums, labels.classes is not None)
 
     def __add__(self, other: Statistics) -> Statistics:
         """The statistics of both sets of examples together; their targets have the same columns."""
@@ -183,7 +182,7 @@ def shared_statistics(
         X = finite(features[rows])
         part = Moments.of(X)
         moments = part if moments is None else moments + part
-        crosses = [cross + y[rows].columns.T @ X for cross, y in zip(crosses, targets, strict=True)]
+        crosses = [cross + y[rows].cross(X) for cross, y in zip(crosses, targets, strict=True)]
     if moments is None:
         raise DegenerateInputError("there are no examples.")
     return tuple(

@@ -406,7 +406,7 @@ class Zoo:
         names: Iterable[str] = (),
         *,
         scores: Sequence[str] = DEFAULT_SCORES,
-        layer: str = "mean",
+        layer: str = "best",
         reading: Reading | None = None,
         split: str = "train",
         max_examples: int | None = 2_000,
@@ -423,7 +423,7 @@ class Zoo:
             target: a named target, a dataset of the Hub, a file, or a folder with a file for each split.
             names: which checkpoints; all by default.
             scores: by name, ``"all"`` for every one; the first orders.
-            layer: ``"last"``, ``"mean"`` of all, a number, or ``"best"`` for the one with the best score.
+            layer: ``"best"`` for the one with the best score, ``"last"``, ``"mean"`` of all, or a number.
             reading: pooling and window.
             split: whose labels to use.
             max_examples: at most so many sentences, drawn with a fixed seed; None for all.
@@ -456,7 +456,7 @@ class Zoo:
         name: str = "latest",
         *,
         scores: Sequence[str] = DEFAULT_SCORES,
-        layer: str = "mean",
+        layer: str = "best",
         bootstrap: int = 200,
         level: float = 0.95,
     ) -> Ranking:

@@ -116,8 +116,8 @@ def rank(
         ),
     ] = None,
     layer: Annotated[
-        str, typer.Option(metavar="LAYER", help="mean of all, last, a number, or best by the score.")
-    ] = "mean",
+        str, typer.Option(metavar="LAYER", help="best by the score, mean of all, last, or a number.")
+    ] = "best",
     split: Annotated[str, typer.Option(help="Whose labels to use.")] = "train",
     max_examples: Annotated[
         int, typer.Option(min=0, help="At most so many sentences, drawn with a fixed seed; 0 for all.")
@@ -179,6 +179,11 @@ def rank(
         "bootstrap": bootstrap,
         "level": level,
     }
+    if from_ is not None and (models or shortlist or save):
+        raise UsageError(
+            "an earlier ranking is shown as it was read: of its checkpoints, and under its name.",
+            fix="leave out the checkpoints, --shortlist and --save, or rank a --target",
+        )
     if from_ is not None and target is None:
         found = ctx.obj.rerank(from_, **how)
     elif target is None or from_ is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zookeeper.errors import DegenerateInputError, UsageError
-from zookeeper.evidence import Evidence, Measured, Sample
+from zookeeper.evidence import Evidence, Measured, Sample, jackknife
 from zookeeper.registry import Registry
 from zookeeper.scores.gbc import gbc
 from zookeeper.scores.hscore import hscore
@@ -35,8 +35,6 @@ from zookeeper.scores.ridge import measure as measure_ridge
 from zookeeper.scores.ridge import ridge
 from zookeeper.scores.sfda import sfda
 from zookeeper.scores.transrate import transrate
-
-_JACKKNIFE_FOLDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,54 +78,42 @@ class ScoreSpec:
         head = sample.source_probs is not None or not any(name.startswith("source") for name in self.needs)
         return head and (self.numbers or sample.labels.classes is not None)
 
-    def value(self, evidence: Evidence) -> float:
-        """The score on a target.
-
-        Raises:
-            DegenerateInputError: it is not defined there, with the reason.
-        """
-        self._check(evidence.sample)
-        return self.streaming(evidence).value if self.streaming else self._on(evidence.sample)
-
     def measure(self, evidence: Evidence) -> Measured:
         """The score on a target, and how much each example of the sample moves it.
 
         Raises:
-            DegenerateInputError: as `value`.
+            DegenerateInputError: it is not defined there, with the reason.
         """
-        self._check(evidence.sample)
-        return self.streaming(evidence) if self.streaming else self._jackknife(evidence.sample)
-
-    def _check(self, sample: Sample) -> None:
+        sample = evidence.sample
         if not self.defined(sample):
             raise DegenerateInputError(
                 "it is defined for classes only."
                 if sample.labels.classes is None
                 else "the checkpoint has no head of its own that fits this task."
             )
-
-    def _jackknife(self, sample: Sample) -> Measured:
-        """The score of the sample, and of all of it but a tenth of the sentences, for each tenth."""
-        value = self._on(sample)
-        fold, influence = sample.folds(_JACKKNIFE_FOLDS), np.zeros(len(sample))
-        for number in range(int(fold.max()) + 1):
-            rows = fold == number
-            sentences = len(np.unique(sample.sentences[rows]))
-            pseudo = (value - self._on(sample[~rows])) * (~rows).sum() / rows.sum()
-            # The sentences of a fold move alike, so that as many are drawn twice as are left out; what is
-            # lost by that in variance is their number.
-            influence[rows] = pseudo * np.sqrt(sentences)
-        return Measured(value, influence - influence.mean())
+        if self.streaming:
+            found = self.streaming(evidence)
+        else:
+            value = self._on(sample)
+            found = Measured(value, lambda: jackknife(sample, value, lambda rows: self._on(sample[~rows])))
+        if not np.isfinite(found.value):
+            raise DegenerateInputError("it comes to no finite number.")
+        return found
 
     def _on(self, sample: Sample) -> float:
         labels = sample.labels
+        if not np.ptp(labels.values, axis=0).any():
+            raise DegenerateInputError("the sampled labels are all the same.")
         arrays = {
             "features": sample.features,
             "labels": labels.values,
             "source_probs": sample.source_probs,
             "source_labels": sample.source_labels,
         }
-        return float(self.function(**{name: arrays[name] for name in self.needs}))
+        try:
+            return float(self.function(**{name: arrays[name] for name in self.needs}))
+        except (ArithmeticError, ValueError) as error:  # of other packages, which have errors of their own
+            raise DegenerateInputError(f"{type(error).__name__}: {error}") from error
 
 
 SCORES = Registry[ScoreSpec](

@@ -1,13 +1,12 @@
-"""What the scores on arrays share: features on one footing, class sums, principal components."""
+"""What the scores on arrays share: features on one footing, principal components."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.sparse import csr_array
 
 from zookeeper.errors import DegenerateInputError
-from zookeeper.labels import Array, Labels
+from zookeeper.labels import Array
 
 
 def unit(X: Array) -> Array:
@@ -33,13 +32,6 @@ def unit(X: Array) -> Array:
     X /= np.abs(X).max()  # squares neither overflow nor vanish
     X /= np.sqrt(np.vdot(X, X) / len(X))
     return X
-
-
-def class_sums(X: Array, y: Labels) -> Array:
-    """(C, d) sums of the rows of each class."""
-    n = len(X)
-    members = csr_array((np.ones(n), (y.codes, np.arange(n))), shape=(len(y.counts), n))
-    return np.asarray(members @ X)
 
 
 def principal(X: Array, limit: int) -> Array:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
 from zookeeper.labels import examples
-from zookeeper.scores.arrays import class_sums, principal, unit
+from zookeeper.scores.arrays import principal, unit
 
 _COMPONENTS = 64
 _FLOOR = 1e-4
@@ -46,7 +46,7 @@ def gbc(features: NDArray[Any], labels: NDArray[Any]) -> float:
     T = principal(X, _COMPONENTS)
     q = T.shape[1]
     counts = y.counts
-    means = class_sums(T, y) / counts[:, None]
+    means = y.cross(T) / counts[:, None]
     squares = np.bincount(y.codes, np.square(T - means[y.codes]).sum(axis=1)) / q
     variances = np.where(counts > 1, squares / counts, squares.sum() / max(counts[counts > 1].sum(), 1))
     variances = np.maximum(variances, _FLOOR * np.square(T).mean())

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from zookeeper.errors import DegenerateInputError
 from zookeeper.evidence import Evidence, Measured
 from zookeeper.labels import Array, Labels, examples
-from zookeeper.scores.arrays import class_sums
 
 _ENTRIES = 1 << 22  # of a block of rows: 32 MiB
 
@@ -68,16 +67,19 @@ def measured(P: Array, y: Labels) -> Measured:
             why="a value is negative or a row does not sum to 1",
         )
     P = P / sums
-    joint = class_sums(P, y)
+    joint = y.cross(P)
     mass = joint.sum(axis=0)
     conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
     # Each example has a share in every source class it uses, so no likelihood is 0.
     likelihood = _by_class(P, conditional, y)
     terms = np.log(likelihood)
-    A = class_sums(P / likelihood[:, None], y)
-    pull = np.divide(A - (A * conditional).sum(axis=0), mass, out=np.zeros_like(A), where=mass > 0)
-    influence = terms - terms.mean() + _by_class(P, pull, y)
-    return Measured(float(terms.mean()), influence - influence.mean())
+
+    def influence() -> Array:
+        A = y.cross(P / likelihood[:, None])
+        pull = np.divide(A - (A * conditional).sum(axis=0), mass, out=np.zeros_like(A), where=mass > 0)
+        return np.asarray(terms + _by_class(P, pull, y))
+
+    return Measured(float(terms.mean()), influence)
 
 
 def _by_class(P: Array, table: Array, y: Labels) -> Array:

@@ -15,13 +15,14 @@ The sum runs over non-zero eigenvalues only, so the evidence is right for n < d 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DegenerateInputError
-from zookeeper.evidence import Evidence, Measured
+from zookeeper.evidence import Evidence, Measured, jackknife
 from zookeeper.labels import Array
 from zookeeper.statistics import Statistics, statistics
 
@@ -53,21 +54,33 @@ def logme(features: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def measure(evidence: Evidence) -> Measured:
-    """LogME of all examples, and the influence of those in the sample.
+    """LogME of all examples, and the influence of those in the sample."""
+    found = fit(evidence.statistics)
+    return Measured(found.score, partial(_influence, evidence, found))
+
+
+def _influence(evidence: Evidence, found: Fit) -> Array:
+    """(s,) influence of the examples of the sample.
 
     Both precisions are at their maximum, so to first order they do not move with the examples, and the
     influence of (x, y) is that of its own likelihood, its share in the posterior's width included:
 
         psi = 1/2 ( log beta / 2 pi - beta (y - x m)^2 - x^T (t I + X^T X)^-1 x )
+
+    With no more examples than features each is decisive, and first order is not enough: there sentences
+    are left out.
     """
-    found, sample = fit(evidence.statistics), evidence.sample
+    sample, score = evidence.sample, found.score * np.sqrt(evidence.share)
+    if evidence.statistics.n <= evidence.statistics.moments.dimension:
+        return jackknife(
+            sample, score, lambda rows: fit(evidence.without(rows)).score * np.sqrt(evidence.share)
+        )
     s, vectors = evidence.statistics.moments.spectrum
     along = sample.features @ vectors
     shrunk = 1 / (s[:, None] + found.t)
     residual = sample.labels.columns - sample.features @ found.mean(evidence.statistics)
     terms = np.log(found.beta / (2 * np.pi)) - found.beta * residual**2 - along**2 @ shrunk
-    psi = 0.5 * terms.mean(axis=1)
-    return Measured(found.score, (psi - psi.mean()) * np.sqrt(evidence.share))
+    return np.asarray(0.5 * terms.mean(axis=1) * np.sqrt(evidence.share))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +110,7 @@ class Fit:
 
 
 def fit(statistics: Statistics) -> Fit:
-    """Maximise the evidence of every target.
+    """Maximise the evidence of every target; a class without examples, of some of them, is none.
 
     Raises:
         DegenerateInputError: every feature is zero.
@@ -105,11 +118,12 @@ def fit(statistics: Statistics) -> Fit:
     s, vectors = statistics.moments.spectrum
     if not s.size:
         raise DegenerateInputError("every feature is zero.")
-    n = statistics.n
-    z = np.square(vectors.T @ statistics.cross.T) / s[:, None]
-    r0 = statistics.squares - z.sum(axis=0)
+    n, occur = statistics.n, statistics.squares > 0
+    squares = statistics.squares[occur]
+    z = np.square(vectors.T @ statistics.cross[occur].T) / s[:, None]
+    r0 = squares - z.sum(axis=0)
     # y in the span of X leaves rounding, of either sign; the evidence is then bounded by double precision.
-    r0 = np.maximum(r0, statistics.squares * np.finfo(np.float64).eps)
+    r0 = np.maximum(r0, squares * np.finfo(np.float64).eps)
     if len(s) == n:
         r0 = np.zeros_like(r0)  # the columns of X span all there is
 

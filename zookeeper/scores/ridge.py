@@ -48,35 +48,44 @@ def measure(evidence: Evidence) -> Measured:
     known, sample = evidence.statistics, evidence.sample
     if known.moments.constant:
         raise DegenerateInputError("every row of the features is the same.")
+    if sample.n_sentences == 1 and len(sample) == known.n:
+        raise DegenerateInputError("no sentence can be held out, as there is one only.")
     penalty = _penalty(known)
     predicted = np.zeros((len(sample), len(known.totals)))
     for rows, rest in evidence.held_out(_FOLDS):
         predicted[rows] = _predict(rest, penalty, sample.features[rows])
     if known.classes:
         right = (predicted.argmax(axis=1) == sample.labels.codes).astype(np.float64)
-        return Measured(float(right.mean()), right - right.mean())
+        return Measured(float(right.mean()), lambda: right)
     return explained(sample.labels.columns, predicted)
 
 
 def explained(targets: Array, predicted: Array) -> Measured:
     """R^2 of predictions (s, c) of real targets (s, c), on average over the columns that vary."""
-    error = np.square(targets - predicted)
-    around = np.square(targets - targets.mean(axis=0))
-    varied = around.any(axis=0)
-    error, around = error[:, varied], around[:, varied]
+    # Compared, not subtracted from a mean: rounding would leave something of a constant.
+    varied = np.ptp(targets, axis=0) > 0
     if not varied.any():
         raise DegenerateInputError("the sampled labels are all the same.")
+    targets, predicted = targets[:, varied], predicted[:, varied]
+    error = np.square(targets - predicted)
+    around = np.square(targets - targets.mean(axis=0))
     variance = around.mean(axis=0)
     ratio = error.mean(axis=0) / variance
-    influence = -(error - ratio * around) / variance
-    return Measured(float(1 - ratio.mean()), influence.mean(axis=1))
+    return Measured(float(1 - ratio.mean()), lambda: ((ratio * around - error) / variance).mean(axis=1))
 
 
 def _penalty(statistics: Statistics) -> float:
-    """The geometric mean of what the evidence of each target asks for."""
+    """The geometric mean of what the evidence of each target asks for, weighted by what it gains by it.
+
+    Targets of which the features know nothing, as classes of few examples, ask for weights of 0; unweighted,
+    many of them would take the weights from the others.
+    """
     largest = statistics.moments.spectrum[0].max()
-    t = np.clip(fit(statistics).t, _SMALLEST_PENALTY * largest, largest / _SMALLEST_PENALTY)
-    return float(np.exp(np.log(t).mean()))
+    found = fit(statistics)
+    t = np.clip(found.t, _SMALLEST_PENALTY * largest, largest / _SMALLEST_PENALTY)
+    without = 0.5 * (np.log(statistics.n / statistics.squares) - 1 - np.log(2 * np.pi))
+    gain = np.maximum(found.evidence - without, 0)
+    return float(np.exp(np.average(np.log(t), weights=gain if gain.any() else None)))
 
 
 def _predict(statistics: Statistics, penalty: float, X: Array) -> Array:

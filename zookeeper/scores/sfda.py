@@ -25,7 +25,7 @@ from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.special import softmax
 
 from zookeeper.labels import Array, Labels, examples
-from zookeeper.scores.arrays import class_sums, unit
+from zookeeper.scores.arrays import unit
 
 
 def sfda(features: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -62,7 +62,7 @@ def sfda(features: NDArray[Any], labels: NDArray[Any]) -> float:
 
 def _scatter(X: Array, y: Labels) -> tuple[Array, Array]:
     """(C, d) means of the classes and (d, d) mean covariance within them."""
-    means = class_sums(X, y) / y.counts[:, None]
+    means = y.cross(X) / y.counts[:, None]
     deviations = X - means[y.codes]
     return means, np.asarray(deviations.T @ deviations) / len(X)
 
