@@ -14,6 +14,7 @@ from zookeeper.resampling import interval
 
 _REPLICATES = 1000
 _FEWEST = 3
+_FEWEST_FOR_INTERVALS = 6
 
 
 def agreements(ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreement, ...]:
@@ -42,7 +43,7 @@ def agreements(ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreemen
     if all(score.parameters for score in both):
         sizes = np.array([float(score.parameters or 0) for score in both])
         found.append(agreement("parameters", sizes, true, ranking.level))
-    return (*found, random_agreement(true, ranking.level))
+    return (*found, random_agreement(true))
 
 
 def agreement(name: str, scores: Array, results: Array, level: float = 0.95) -> Agreement:
@@ -69,6 +70,8 @@ def agreement(name: str, scores: Array, results: Array, level: float = 0.95) -> 
     draws = np.random.default_rng(0).integers(len(scores), size=(_REPLICATES, len(scores)))
 
     def estimate(measure: Callable[[Array, Array], float]) -> Estimate:
+        if len(scores) < _FEWEST_FOR_INTERVALS:
+            return Estimate(measure(scores, results))
         again = np.array([measure(scores[drawn], results[drawn]) for drawn in draws])
         return Estimate(measure(scores, results), *interval(again[np.isfinite(again)], level))
 
@@ -85,7 +88,7 @@ def agreement(name: str, scores: Array, results: Array, level: float = 0.95) -> 
     )
 
 
-def random_agreement(results: Array, level: float = 0.95) -> Agreement:
+def random_agreement(results: Array) -> Agreement:
     """The same of picking any checkpoint: no correlation, and the mean regret."""
     gaps = results.max() - results
     return Agreement(
@@ -95,7 +98,7 @@ def random_agreement(results: Array, level: float = 0.95) -> Agreement:
         weighted=None,
         pearson=None,
         top=False,
-        regret=Estimate(float(gaps.mean()), *interval(gaps, level)),
+        regret=Estimate(float(gaps.mean())),
     )
 
 

@@ -43,6 +43,8 @@ def load_covariance(path: Path, names: Path | None = None) -> Covariance:
 def load_results(path: Path) -> dict[str, float]:
     """True results of checkpoints from a ``.csv``: names in the first column, numbers in the last.
 
+    A first line without a number is a heading; a name without a result is left out.
+
     Raises:
         DataError: it cannot be read as that.
     """
@@ -51,18 +53,20 @@ def load_results(path: Path) -> dict[str, float]:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read.", why=str(error)[:200]) from error
-    if rows and not _is_number(rows[0][-1]):
-        rows = rows[1:]
-    for number, row in enumerate(rows, 1):
-        if len(row) < 2 or not _is_number(row[-1]) or not np.isfinite(float(row[-1])):
-            raise DataError(
-                f"{path} holds no results.",
-                why=f"row {number} is {', '.join(row)[:80]}",
-                fix="lines of NAME,NUMBER",
-            )
-    if not rows:
+    results: dict[str, float] = {}
+    for number, (name, *cells) in enumerate(rows, 1):
+        text = cells[-1].strip().removesuffix("%") if cells else "?"
+        if text.lower() in ("", "-", "na", "n/a", "nan", "none") or (number == 1 and not _is_number(text)):
+            continue
+        if not _is_number(text) or not np.isfinite(float(text)):
+            problem = f"line {number} is {', '.join([name, *cells])[:80]}"
+            raise DataError(f"{path} holds no results.", why=problem, fix="lines of NAME,NUMBER")
+        if name in results:
+            raise DataError(f"{path} has two results for {name}.")
+        results[name] = float(text)
+    if not results:
         raise DataError(f"{path} holds no results.", fix="lines of NAME,NUMBER")
-    return {row[0]: float(row[-1]) for row in rows}
+    return results
 
 
 def save_covariance(covariance: Covariance, path: Path) -> tuple[Path, ...]:

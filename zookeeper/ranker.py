@@ -42,7 +42,9 @@ from zookeeper.scores import SCORES, ScoreSpec
 from zookeeper.store import Store
 
 DEFAULT_SCORES = ("logme", "ridge")
+DEFAULT_LAYER = "best"
 
+_RANK_AGAIN = "zoo rank with the same target reads it again"
 _NOISE = 0.1  # of a place in a ranking on another target, in variances of it
 _FEW_EXAMPLES = 5  # a feature: fewer, and the H-score measures the width
 
@@ -79,7 +81,8 @@ class Scorer:
     ) -> None:
         if not re.fullmatch(r"last|mean|best|-?\d+", layer):
             raise UsageError(f'no layer "{layer}".', fix="one of: mean, last, best, or a number")
-        wanted = [name for given in names for name in (SCORES if given == "all" else [given])]
+        given = [name.strip().lower() for each in names for name in each.split(",")]
+        wanted = [name for each in given for name in (SCORES if each == "all" else [each])]
         self._specs = [SCORES[name] for name in dict.fromkeys(wanted)]
         self._store = store
         self.layer = layer
@@ -220,7 +223,7 @@ class Ranker:
         empty = Ranking(
             target, split, scorer.by.name, scorer.layer, reading, (), notes=_remarks(target, data)
         )
-        return self._ordered(empty, evidence, scorer)
+        return self._ordered(empty, evidence, scorer, again=True)
 
     def rerank(self, stored: Ranking, scorer: Scorer) -> Ranking:
         """A ranking again, with another scorer.
@@ -239,7 +242,7 @@ class Ranker:
                 evidence[checkpoint] = partial(self._stored, failure.details["evidence"])
             else:
                 unread.append(failure)
-        return self._ordered(replace(stored, failures=tuple(unread)), evidence, scorer)
+        return self._ordered(replace(stored, failures=tuple(unread)), evidence, scorer, again=False)
 
     def shortlist(
         self,
@@ -258,7 +261,12 @@ class Ranker:
         return ordered[:n], Shortlist(n, len(ordered), by, tuple(c.name for c in ordered[n:]))
 
     def _ordered(
-        self, ranking: Ranking, evidence: Mapping[Checkpoint, Callable[[], EvidenceSet]], scorer: Scorer
+        self,
+        ranking: Ranking,
+        evidence: Mapping[Checkpoint, Callable[[], EvidenceSet]],
+        scorer: Scorer,
+        *,
+        again: bool,
     ) -> Ranking:
         if ranking.target.numbers and not scorer.by.numbers:
             raise UsageError(f"{scorer.by.title} is defined for classes only.", fix="--score logme")
@@ -269,7 +277,9 @@ class Ranker:
             if isinstance(found, Outcome):
                 failures.append(found)
                 continue
-            scored = attempt(checkpoint.name, partial(self._candidate, checkpoint, found, read, scorer))
+            scored = attempt(
+                checkpoint.name, partial(self._candidate, checkpoint, found, read, scorer, again)
+            )
             if isinstance(scored, Outcome):
                 # Another score or layer may well be defined for it.
                 known = {"evidence": found.key.digest, "parameters": checkpoint.parameters}
@@ -289,11 +299,19 @@ class Ranker:
         )
 
     def _candidate(
-        self, checkpoint: Checkpoint, found: EvidenceSet, read: Callable[[], EvidenceSet], scorer: Scorer
+        self,
+        checkpoint: Checkpoint,
+        found: EvidenceSet,
+        read: Callable[[], EvidenceSet],
+        scorer: Scorer,
+        again: bool,
     ) -> Candidate:
+        """What scores say of one checkpoint; `again` is whether `read` can make what is damaged again."""
         try:
             return scorer.candidate(checkpoint, found)
         except (IntegrityError, NotFoundError) as error:
+            if not again:
+                raise NotFoundError(error.message, why=error.why, fix=_RANK_AGAIN) from error
             self._reporter.note(f"{checkpoint.name}: {error.message} It is read again.")
             self._store.discard_evidence(found.key.digest)
             return scorer.candidate(checkpoint, read())
@@ -301,9 +319,7 @@ class Ranker:
     def _stored(self, digest: str) -> EvidenceSet:
         found = self._store.evidence_set(digest)
         if found is None:
-            raise NotFoundError(
-                "what it was ranked by is stored no more.", fix="zoo rank with the same target reads it again"
-            )
+            raise NotFoundError("what it was ranked by is stored no more.", fix=_RANK_AGAIN)
         return found
 
     def _earlier(self) -> list[dict[str, float]]:
@@ -372,8 +388,9 @@ def _remarks(target: Target, data: Labelled) -> tuple[str, ...]:
     counts = np.bincount(data.labels[counted(data.labels)].astype(np.int64), minlength=len(target.classes))
     top = int(counts.argmax())
     share = counts[top] / counts.sum()
-    remarks = [f"Always answering {target.classes[top]} would be right for {share:.1%}."]
+    remarks = [f"Always answering {target.classes[top]} would be right for {share:.1%} of all."]
     if single := [target.classes[i] for i in np.flatnonzero(counts == 1)]:
         named = ", ".join(single[:3]) + (" and others" if len(single) > 3 else "")
-        remarks.append(f"{len(single)} of the classes have one example only ({named}).")
+        many = "One class has" if len(single) == 1 else f"{len(single)} classes have"
+        remarks.append(f"{many} one example only: {named}.")
     return tuple(remarks)

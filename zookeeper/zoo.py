@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -34,7 +34,7 @@ from zookeeper.errors import (
 )
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
 from zookeeper.outcomes import attempt
-from zookeeper.ranker import DEFAULT_SCORES, Ranker, Scorer
+from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, feature_key, target_source
 from zookeeper.records import (
     Agreement,
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from zookeeper.hub import Hub
 
 __all__ = [
+    "DEFAULT_LAYER",
     "DEFAULT_SCORES",
     "SCORES",
     "Start",
@@ -406,7 +407,7 @@ class Zoo:
         names: Iterable[str] = (),
         *,
         scores: Sequence[str] = DEFAULT_SCORES,
-        layer: str = "best",
+        layer: str = DEFAULT_LAYER,
         reading: Reading | None = None,
         split: str = "train",
         max_examples: int | None = 2_000,
@@ -446,37 +447,44 @@ class Zoo:
             chosen, shortened = self._ranker.shortlist(chosen, shortlist, self._alignment)
         ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
         ranking = replace(ranking, shortlist=shortened)
-        self.store.save_note("ranking", ranking)
-        if note:
-            self.store.save_note(note, ranking)
+        if ranking.scores:
+            for kept in filter(None, ("ranking", note)):
+                self.store.save_note(kept, ranking)
         return ranking
 
     def rerank(
         self,
         name: str = "latest",
         *,
-        scores: Sequence[str] = DEFAULT_SCORES,
-        layer: str = "best",
+        scores: Sequence[str] | None = None,
+        layer: str | None = None,
         bootstrap: int = 200,
         level: float = 0.95,
     ) -> Ranking:
-        """A stored ranking by other scores or of another layer; runs no model and reads no target.
+        """A stored ranking, also by other scores or of another layer; runs no model and reads no target.
 
         Args:
             name: under which it was saved; ``"latest"`` for the latest.
-            scores: as in `rank`.
-            layer: as in `rank`.
+            scores: as in `rank`; those that it was made with by default.
+            layer: as in `rank`; that which it was made with by default.
             bootstrap: as in `rank`.
             level: as in `rank`.
 
         Raises:
             NotFoundError: there is no such ranking.
         """
-        scorer = Scorer(self.store, scores, layer=layer, n_replicates=bootstrap, level=level)
         note = _ranking_note(None if name == "latest" else name) or "ranking"
         stored = self.store.load_note(note, Ranking)
         if stored is None:
             raise NotFoundError(f'no ranking "{name}".', fix="zoo rank --target … --save NAME")
+        made_with = dict.fromkeys([stored.by, *(n for s in stored.scores for n in s.estimates)])
+        scorer = Scorer(
+            self.store,
+            scores or list(made_with),
+            layer=layer or stored.layer,
+            n_replicates=bootstrap,
+            level=level,
+        )
         return self._ranker.rerank(stored, scorer)
 
     def _alignment(self, checkpoints: Sequence[Checkpoint]) -> NDArray[np.float64] | None:
@@ -499,8 +507,8 @@ class Zoo:
         """
         from zookeeper.agreement import agreements
 
-        ends = {score.name: score.name.split("/")[-1] for score in ranking.scores}
-        named = {name: results.get(name, results.get(end)) for name, end in ends.items()}
+        by_end = {PurePath(name).name: value for name, value in results.items()}
+        named = {s.name: results.get(s.name, by_end.get(PurePath(s.name).name)) for s in ranking.scores}
         return agreements(ranking, {name: value for name, value in named.items() if value is not None})
 
     # Train and publish

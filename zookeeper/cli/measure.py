@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import say, show
 from zookeeper.errors import UsageError
 from zookeeper.records import Covariance, Reading
-from zookeeper.zoo import DEFAULT_SCORES, Start, load_covariance, load_results, save_covariance
+from zookeeper.zoo import DEFAULT_LAYER, DEFAULT_SCORES, Start, load_covariance, load_results, save_covariance
 
 PANEL = "Measure and choose"
 
@@ -116,8 +116,13 @@ def rank(
         ),
     ] = None,
     layer: Annotated[
-        str, typer.Option(metavar="LAYER", help="best by the score, mean of all, last, or a number.")
-    ] = "best",
+        str | None,
+        typer.Option(
+            metavar="LAYER",
+            help="best by the score (default), mean of all, last, or a number.",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Whose labels to use.")] = "train",
     max_examples: Annotated[
         int, typer.Option(min=0, help="At most so many sentences, drawn with a fixed seed; 0 for all.")
@@ -173,20 +178,11 @@ def rank(
     `zoo rank --from latest --score hscore --layer last`
     """
     results = load_results(against) if against else None
-    how: dict[str, Any] = {
-        "scores": (*(score or DEFAULT_SCORES), "ridge"),
-        "layer": layer,
-        "bootstrap": bootstrap,
-        "level": level,
-    }
-    if from_ is not None and (models or shortlist or save):
-        raise UsageError(
-            "an earlier ranking is shown as it was read: of its checkpoints, and under its name.",
-            fix="leave out the checkpoints, --shortlist and --save, or rank a --target",
-        )
-    if from_ is not None and target is None:
-        found = ctx.obj.rerank(from_, **how)
-    elif target is None or from_ is not None:
+    if from_ is not None:
+        options.only(ctx, "from_", "score", "layer", "bootstrap", "level", "wide", "against", "json")
+        scores = (*score, "ridge") if score else None
+        found = ctx.obj.rerank(from_, scores=scores, layer=layer, bootstrap=bootstrap, level=level)
+    elif target is None:
         raise UsageError(
             "a ranking is for a --target, or --from an earlier one.", fix="zoo rank --target conll2000"
         )
@@ -201,7 +197,10 @@ def rank(
             max_examples=max_examples or None,
             shortlist=shortlist,
             save=save,
-            **how,
+            scores=(*(score or DEFAULT_SCORES), "ridge"),
+            layer=layer or DEFAULT_LAYER,
+            bootstrap=bootstrap,
+            level=level,
         )
     if results is None:
         show(views.ranking(found, wide=wide), as_json=json)

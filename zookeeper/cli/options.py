@@ -116,6 +116,25 @@ def reading(layer: str, pool: Pooling, max_length: int | None) -> Reading:
     return Reading(layer=layer, pooling=pool, max_length=max_length)
 
 
+def only(ctx: typer.Context, with_: str, *names: str) -> None:
+    """Refuse options that mean nothing beside another one.
+
+    Args:
+        ctx: of the command.
+        with_: parameter that is given.
+        names: parameters that go with it.
+
+    Raises:
+        UsageError: another one was typed.
+    """
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name not in (with_, *names) and source is not None and source.name == "COMMANDLINE":
+            typed = parameter.opts[0] if parameter.opts[0].startswith("-") else "a checkpoint"
+            option = next(p.opts[0] for p in ctx.command.params if p.name == with_)
+            raise UsageError(f"{typed} means nothing with {option}.", fix="leave out one of the two")
+
+
 def models_of(names: list[str] | None) -> list[str]:
     """Names from the command line, and from standard input where ``-`` stands for it."""
     import sys

@@ -17,6 +17,7 @@ from typing import Any
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
@@ -37,11 +38,13 @@ class Column:
         title: at its head.
         show: a value as people read it; machines get it whole.
         right: whether to align right, which also means: never cut or wrap.
+        key: whether it names the row, and so is repeated where a table is too wide and cut in parts.
     """
 
     title: str
     show: Callable[[Any], str] = str
     right: bool = False
+    key: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,29 +97,54 @@ def show(view: View, *, as_json: bool) -> None:
 def _draw(view: View) -> None:
     if not view.rows:
         return
-    table = Table(
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 1),
-        collapse_padding=True,
-        header_style="bold",
-    )
-    for column in view.columns:
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.right else "left",
-            no_wrap=column.right,
-            overflow="fold",
+    console = _console(stderr=False)
+    cells = [
+        [
+            spelt_out(column.show(value)) if value is not None else "–"
+            for column, value in zip(view.columns, row, strict=True)
+        ]
+        for row in view.rows
+    ]
+    widths = [
+        max(cell_len(text) for text in (column.title, *(row[i] for row in cells)))
+        for i, column in enumerate(view.columns)
+    ]
+    for part in _parts(view.columns, widths, console.width):
+        table = Table(
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            show_edge=False,
+            padding=(0, 1),
+            collapse_padding=True,
+            header_style="bold",
         )
-    for row in view.rows:
-        table.add_row(
-            *(
-                Text(spelt_out(column.show(value)) if value is not None else "–")
-                for column, value in zip(view.columns, row, strict=True)
+        for i in part:
+            column = view.columns[i]
+            table.add_column(
+                Text(column.title),
+                justify="right" if column.right else "left",
+                no_wrap=column.right,
+                overflow="fold",
             )
-        )
-    _console(stderr=False).print(table)
+        for row in cells:
+            table.add_row(*(Text(row[i]) for i in part))
+        console.print(table)
+
+
+def _parts(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[list[int]]:
+    """Columns of the tables into which one is cut that is too wide; those that name a row are in each."""
+    gap = 2
+    keys = [i for i, column in enumerate(columns) if column.key]
+    others = [i for i, column in enumerate(columns) if not column.key]
+    if not keys or sum(widths) + gap * len(widths) <= width:
+        return [list(range(len(columns)))]
+    taken = sum(widths[i] + gap for i in keys)
+    parts: list[list[int]] = [[]]
+    for i in others:
+        if parts[-1] and taken + sum(widths[j] + gap for j in [*parts[-1], i]) > width:
+            parts.append([])
+        parts[-1].append(i)
+    return [sorted([*keys, *part]) for part in parts]
 
 
 def _separate(view: View) -> None:

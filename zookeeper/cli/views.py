@@ -218,12 +218,12 @@ def ranking(found: Ranking, *, wide: bool = False) -> View:
     shown = [column for name in names for column in _score_columns(found, name, wide=wide)]
     noted = any(score.notes for score in found.scores) or found.failures
     columns: list[tuple[Column, Callable[[int, Score], Any]]] = [
-        (Column("#", right=True), lambda n, _: n),
+        (Column("#", right=True, key=True), lambda n, _: n),
         *([(Column("TIER"), lambda _, s: s.tier)] if found.replicates else []),
-        *([(Column("RANKS", _range, right=True), lambda _, s: s.ranks)] if wide and found.replicates else []),
-        (Column("MODEL"), lambda _, s: s.name),
+        *([(Column("RANKS", right=True), lambda _, s: _range(s.ranks))] if wide and found.replicates else []),
+        (Column("MODEL", key=True), lambda _, s: s.name),
         *shown,
-        *([(Column("LAYER", right=True), lambda _, s: s.layer)] if wide or found.layer == "best" else []),
+        (Column("LAYER", right=True), lambda _, s: s.layer),
         (Column("PARAMS", count, right=True), lambda _, s: s.parameters),
         *([(Column("WIDTH", right=True), lambda _, s: s.dimension)] if wide else []),
         *([(Column("NOTE"), lambda _, s: "; ".join(s.notes))] if noted else []),
@@ -290,23 +290,21 @@ def agreement(ranking: Ranking, found: Sequence[Agreement]) -> View:
         "agreement",
         {"ranking": plain(ranking), "agreement": plain(tuple(found))},
         [
-            Column("SCORE"),
+            Column("SCORE", key=True),
             Column("N", right=True),
-            Column("KENDALL", _with_interval, right=True),
-            Column("WEIGHTED", _with_interval, right=True),
-            Column("PEARSON", _with_interval, right=True),
+            Column("KENDALL", right=True),
+            Column("WEIGHTED", right=True),
+            Column("PEARSON", right=True),
             Column("TOP", right=True),
-            Column("REGRET", number(3), right=True),
+            Column("REGRET", right=True),
         ],
         [
             [
                 SCORES[a.name].title if a.name in SCORES else a.name,
                 a.n,
-                a.kendall,
-                a.weighted,
-                a.pearson,
+                *(each and _with_interval(each) for each in (a.kendall, a.weighted, a.pearson)),
                 "yes" if a.top else "no",
-                a.regret.value,
+                _with_interval(a.regret),
             ]
             for a in found
         ],
@@ -331,7 +329,9 @@ def _with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} [{estimate.low:.2f} {estimate.high:.2f}]"
 
 
-def _range(ranks: tuple[int, int]) -> str:
+def _range(ranks: tuple[int, int] | None) -> str | None:
+    if ranks is None:
+        return None
     first, last = ranks
     return str(first) if first == last else f"{first}–{last}"
 
