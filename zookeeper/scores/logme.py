@@ -76,11 +76,10 @@ def _influence(evidence: Evidence, found: Fit) -> Array:
             sample, score, lambda rows: fit(evidence.without(rows)).score * np.sqrt(evidence.share)
         )
     s, vectors = evidence.statistics.moments.spectrum
-    along = sample.features @ vectors
-    shrunk = 1 / (s[:, None] + found.t)
+    widths = np.square(sample.features @ vectors) @ (1 / (s[:, None] + found.t)).mean(axis=1)
     residual = sample.labels.columns - sample.features @ found.mean(evidence.statistics)
-    terms = np.log(found.beta / (2 * np.pi)) - found.beta * residual**2 - along**2 @ shrunk
-    return np.asarray(0.5 * terms.mean(axis=1) * np.sqrt(evidence.share))
+    likelihood = np.log(found.beta / (2 * np.pi)).mean() - np.square(residual) @ found.beta / len(found.beta)
+    return np.asarray(0.5 * (likelihood - widths) * np.sqrt(evidence.share))
 
 
 @dataclass(frozen=True, eq=False)
