@@ -192,6 +192,15 @@ def test_copies_cannot_be_told_apart(
     assert tier["twin"] == tier["bert"]
 
 
+def test_checkpoints_of_the_same_name_are_told_apart(
+    added: Zoo, checkpoints: dict[str, Path], tmp_path: Path, target_folder: Path
+) -> None:
+    shutil.copytree(checkpoints["bert"], tmp_path / "other" / "bert")
+    added("add", tmp_path / "other" / "bert")
+    names = order(added("rank", "-t", target_folder))
+    assert sorted(names)[:2] == sorted([str(checkpoints["bert"]), str(tmp_path / "other" / "bert")])
+
+
 def test_a_wider_level_leaves_fewer_tiers(ranked: Zoo) -> None:
     tiers = [
         len({row["TIER"] for row in ranked("rank", "--from", "latest", "--level", level).ranked})

@@ -148,9 +148,16 @@ def listed(names: Iterable[str] | str) -> list[str]:
 
 
 def distinct_names(checkpoints: Sequence[Checkpoint]) -> tuple[str, ...]:
-    """Short names; with the commit where two would be the same."""
+    """Short names; with the commit where two would be the same, or whole where that is the same too."""
     names = [checkpoint.name for checkpoint in checkpoints]
-    return tuple(
-        name if names.count(name) == 1 else f"{name}@{checkpoint.revision.commit[:8]}"
+    longer = [
+        f"{name}@{checkpoint.revision.commit[:8]}"
         for name, checkpoint in zip(names, checkpoints, strict=True)
+    ]
+    return tuple(
+        next(
+            (n for n, among in ((name, names), (long, longer)) if among.count(n) == 1),
+            checkpoint.revision.repo_id,
+        )
+        for name, long, checkpoint in zip(names, longer, checkpoints, strict=True)
     )

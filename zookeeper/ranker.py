@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from zookeeper.collection import distinct_names
 from zookeeper.errors import (
     CheckpointError,
     DegenerateInputError,
@@ -95,8 +96,8 @@ class Scorer:
         """The score that orders."""
         return self._specs[0]
 
-    def candidate(self, checkpoint: Checkpoint, found: EvidenceSet) -> Candidate:
-        """The scores of one checkpoint.
+    def candidate(self, name: str, checkpoint: Checkpoint, found: EvidenceSet) -> Candidate:
+        """The scores of one checkpoint, under a name.
 
         Raises:
             CheckpointError: it has no such layer, or the score that orders is not defined for it.
@@ -118,7 +119,7 @@ class Scorer:
                     raise CheckpointError(f"no {spec.title}.", why=error.message.rstrip(".")) from error
                 notes.append(f"no {spec.title}: {error.message.rstrip('.')}")
         score = Score(
-            name=checkpoint.name,
+            name=name,
             revision=checkpoint.revision,
             estimates=estimates,
             layer=layer,
@@ -272,14 +273,13 @@ class Ranker:
             raise UsageError(f"{scorer.by.title} is defined for classes only.", fix="--score logme")
         candidates: list[Candidate] = []
         failures: list[Outcome] = []
-        for checkpoint, read in evidence.items():
-            found = attempt(checkpoint.name, read)
+        for name, (checkpoint, read) in zip(distinct_names(list(evidence)), evidence.items(), strict=True):
+            found = attempt(name, read)
             if isinstance(found, Outcome):
                 failures.append(found)
                 continue
-            scored = attempt(
-                checkpoint.name, partial(self._candidate, checkpoint, found, read, scorer, again)
-            )
+            score = partial(self._candidate, name, checkpoint, found, read, scorer, again)
+            scored = attempt(name, score)
             if isinstance(scored, Outcome):
                 # Another score or layer may well be defined for it.
                 known = {"evidence": found.key.digest, "parameters": checkpoint.parameters}
@@ -300,6 +300,7 @@ class Ranker:
 
     def _candidate(
         self,
+        name: str,
         checkpoint: Checkpoint,
         found: EvidenceSet,
         read: Callable[[], EvidenceSet],
@@ -308,13 +309,13 @@ class Ranker:
     ) -> Candidate:
         """What scores say of one checkpoint; `again` is whether `read` can make what is damaged again."""
         try:
-            return scorer.candidate(checkpoint, found)
+            return scorer.candidate(name, checkpoint, found)
         except (IntegrityError, NotFoundError) as error:
             if not again:
                 raise NotFoundError(error.message, why=error.why, fix=_RANK_AGAIN) from error
-            self._reporter.note(f"{checkpoint.name}: {error.message} It is read again.")
+            self._reporter.note(f"{name}: {error.message} It is read again.")
             self._store.discard_evidence(found.key.digest)
-            return scorer.candidate(checkpoint, read())
+            return scorer.candidate(name, checkpoint, read())
 
     def _stored(self, digest: str) -> EvidenceSet:
         found = self._store.evidence_set(digest)
