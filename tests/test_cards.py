@@ -14,7 +14,8 @@ from safetensors import safe_open
 
 from zookeeper.cards import head_file, publishable, render, run_file
 from zookeeper.plain import decode
-from zookeeper.records import Epoch, EvalCard, Member, Reading, Recipe, Revision, Run, Target
+from zookeeper.records import Reading, Recipe, Revision, Target
+from zookeeper.results import Epoch, EvalCard, Member, Run
 
 CARDS = Path(__file__).parents[1] / "cards"
 

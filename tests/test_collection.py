@@ -10,7 +10,8 @@ import pytest
 
 from zookeeper.collection import Collection, distinct_names, parse
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
-from zookeeper.records import Checkpoint, Estimate, Pick, Ranking, Reading, Revision, Score, Selection, Target
+from zookeeper.records import Checkpoint, Reading, Revision, Target
+from zookeeper.results import Estimate, Pick, Ranking, Score, Selection
 from zookeeper.store import Store
 
 ONE, TWO, THREE = ("1" * 40, "2" * 40, "1a" + "3" * 38)

@@ -11,7 +11,7 @@ import pytest
 
 from zookeeper.errors import DataError, DegenerateInputError, StorageError, UsageError
 from zookeeper.exchange import load_covariance, save_covariance, save_text
-from zookeeper.records import Covariance
+from zookeeper.results import Covariance
 
 NAMES = ("org/one", "two, with a comma", "größte@0a1b2c3d")
 ROOTS = np.random.default_rng(0).normal(size=(3, 3))

@@ -22,6 +22,7 @@ FLOORS = {
     "layouts": 2,
     "outcomes": 2,
     "probes": 2,
+    "results": 2,
     "selection": 2,
     "statistics": 3,
     "evidence": 4,
@@ -130,7 +131,7 @@ def test_the_maths_floor_touches_neither_disk_nor_clock_nor_global_seed() -> Non
 
 
 def test_the_command_line_uses_the_zoo_and_records_only() -> None:
-    allowed = {"cli", "zoo", "records", "errors", "plain"}
+    allowed = {"cli", "zoo", "records", "results", "errors", "plain"}
     for name, path in modules():
         if name == "cli":
             for found in imports(ast.parse(path.read_text(encoding="utf-8"))):

@@ -18,7 +18,6 @@ from zookeeper import errors
 from zookeeper.errors import DegenerateInputError, UsageError
 from zookeeper.records import (
     Corpus,
-    Covariance,
     FeatureKey,
     Labelled,
     Outcome,
@@ -28,6 +27,7 @@ from zookeeper.records import (
     digest_of,
     exit_code_of,
 )
+from zookeeper.results import Covariance
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 KEY = FeatureKey("org/name", COMMIT, "c" * 64, Reading())

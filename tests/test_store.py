@@ -29,18 +29,16 @@ import pytest
 from zookeeper.errors import IntegrityError, NotFoundError, StorageError
 from zookeeper.records import (
     Checkpoint,
-    Epoch,
     FeatureKey,
     FeatureSet,
-    Member,
     ProbeChoice,
     Reading,
     Recipe,
     RepoFile,
     Revision,
-    Run,
     Target,
 )
+from zookeeper.results import Epoch, Member, Run
 from zookeeper.store import Store, files, migrations
 
 REVISION = Revision("org/name", "main", "0123456789" * 4)

@@ -9,8 +9,8 @@ from scipy import stats
 
 from zookeeper.errors import DegenerateInputError
 from zookeeper.labels import Array
-from zookeeper.records import Agreement, Estimate, Ranking
 from zookeeper.resampling import interval
+from zookeeper.results import Agreement, Estimate, Ranking
 
 _REPLICATES = 1000
 _FEWEST = 3

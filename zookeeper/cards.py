@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
 from zookeeper.plain import encode, spelt_out
-from zookeeper.records import EvalCard, Run, Target
+from zookeeper.records import Target
+from zookeeper.results import EvalCard, Run
 
 _METRICS = {"span_f1": "Span F1", "accuracy": "Accuracy", "pearson": "Pearson's r"}
 _PIPELINES = {"token-classification": "token-classification", "text-classification": "text-classification"}

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
-from zookeeper.records import Checkpoint, Ranking, Revision, Selection
+from zookeeper.records import Checkpoint, Revision
+from zookeeper.results import Ranking, Selection
 from zookeeper.store import Store
 
 _HOW = {"selection": "zoo select -k 3", "ranking": "zoo rank --target conll2000"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zookeeper.errors import DataError, StorageError, UsageError
-from zookeeper.records import Covariance
+from zookeeper.results import Covariance
 
 
 def load_covariance(path: Path, names: Path | None = None) -> Covariance:

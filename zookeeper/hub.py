@@ -47,7 +47,8 @@ from zookeeper.layouts import (
     problem_of,
     tokenizer_of,
 )
-from zookeeper.records import Checkpoint, Dataset, Push, RepoFile, Revision
+from zookeeper.records import Checkpoint, Dataset, RepoFile, Revision
+from zookeeper.results import Push
 
 R = TypeVar("R")
 Kind = Literal["model", "dataset"]

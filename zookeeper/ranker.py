@@ -23,22 +23,10 @@ from zookeeper.gathering import evidence_from, names_of
 from zookeeper.labels import Array
 from zookeeper.outcomes import attempt
 from zookeeper.reader import Reader
-from zookeeper.records import (
-    Baseline,
-    Checkpoint,
-    Estimate,
-    EvidenceSet,
-    Labelled,
-    Outcome,
-    Ranking,
-    Reading,
-    Score,
-    Shortlist,
-    Target,
-    counted,
-)
+from zookeeper.records import Checkpoint, EvidenceSet, Labelled, Outcome, Reading, Target, counted
 from zookeeper.reporter import Reporter
 from zookeeper.resampling import draws, interval, rank_ranges, replicates, tiers
+from zookeeper.results import Baseline, Estimate, Ranking, Score, Shortlist
 from zookeeper.scores import SCORES, ScoreSpec
 from zookeeper.store import Store
 

@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from zookeeper.reader import Reader
-from zookeeper.records import (
-    EXTRACTOR_VERSION,
-    Checkpoint,
-    Labelled,
-    Member,
-    Recipe,
-    Run,
-    Target,
-    digest_of,
-)
+from zookeeper.records import EXTRACTOR_VERSION, Checkpoint, Labelled, Recipe, Target, digest_of
 from zookeeper.reporter import Reporter
+from zookeeper.results import Member, Run
 from zookeeper.settings import Settings
 
 if TYPE_CHECKING:

@@ -37,30 +37,32 @@ from zookeeper.outcomes import attempt
 from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, feature_key, target_source
 from zookeeper.records import (
-    Agreement,
     Checkpoint,
     Corpus,
-    Covariance,
-    EvalCard,
     EvidenceSet,
     FeatureKey,
     FeatureSet,
-    Holding,
     Outcome,
-    Pick,
     ProbeChoice,
-    Push,
-    Ranking,
     Reading,
     Recipe,
-    Run,
-    Selection,
     Target,
     TargetSource,
-    Verification,
     digest_of,
 )
 from zookeeper.reporter import Reporter, Silent, Stages
+from zookeeper.results import (
+    Agreement,
+    Covariance,
+    EvalCard,
+    Holding,
+    Pick,
+    Push,
+    Ranking,
+    Run,
+    Selection,
+    Verification,
+)
 from zookeeper.scores import SCORES
 from zookeeper.selection import Start, copies, greedy_mmi
 from zookeeper.settings import Settings

@@ -11,7 +11,8 @@ from zookeeper.cli import options, views
 from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import say, show
 from zookeeper.errors import UsageError
-from zookeeper.records import Covariance, Reading
+from zookeeper.records import Reading
+from zookeeper.results import Covariance
 from zookeeper.zoo import DEFAULT_LAYER, DEFAULT_SCORES, Start, load_covariance, load_results, save_covariance
 
 PANEL = "Measure and choose"

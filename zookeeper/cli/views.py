@@ -9,18 +9,17 @@ import numpy as np
 
 from zookeeper.cli.output import Column, View, count, number, short, size
 from zookeeper.plain import plain
-from zookeeper.records import (
+from zookeeper.records import Outcome, Target
+from zookeeper.results import (
     Agreement,
     Covariance,
     Estimate,
     Holding,
-    Outcome,
     Push,
     Ranking,
     Run,
     Score,
     Selection,
-    Target,
     Verification,
 )
 from zookeeper.zoo import SCORES

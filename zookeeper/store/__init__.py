@@ -30,16 +30,8 @@ from safetensors import numpy as safetensors
 
 from zookeeper.errors import IntegrityError, NotFoundError, StorageError
 from zookeeper.plain import decode, encode, plain
-from zookeeper.records import (
-    Checkpoint,
-    EvidenceSet,
-    FeatureKey,
-    FeatureSet,
-    Revision,
-    Run,
-    Verification,
-    digest_of,
-)
+from zookeeper.records import Checkpoint, EvidenceSet, FeatureKey, FeatureSet, Revision, digest_of
+from zookeeper.results import Run, Verification
 from zookeeper.store import files
 from zookeeper.store.migrations import migrate
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from zookeeper.errors import UsageError
-from zookeeper.records import Epoch, Recipe, counted
+from zookeeper.records import Recipe, counted
+from zookeeper.results import Epoch
 from zookeeper.tuning.problem import Problem
 
 

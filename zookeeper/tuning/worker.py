@@ -20,7 +20,8 @@ from safetensors.numpy import load_file, save_file
 
 from zookeeper.errors import UsageError, ZooError
 from zookeeper.plain import decode
-from zookeeper.records import Epoch, Recipe
+from zookeeper.records import Recipe
+from zookeeper.results import Epoch
 from zookeeper.tuning.loop import Tuned, train_head
 from zookeeper.tuning.problem import Problem
 
