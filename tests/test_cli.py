@@ -43,6 +43,7 @@ def test_every_command_is_there_with_help_and_json(zoo: Zoo) -> None:
 
 def test_help_imports_nothing_slow() -> None:
     slow = ["torch", "transformers", "datasets", "evaluate", "accelerate", "huggingface_hub", "sklearn"]
+    slow += ["scipy.stats", "scipy.spatial"]
     code = (
         "import sys; from typer.testing import CliRunner; from zookeeper.cli import app;"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"

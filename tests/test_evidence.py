@@ -44,7 +44,7 @@ def gathered(data: Labelled, features: Array, order: NDArray[np.int64], n_blocks
     gatherer = Gatherer(data)
     for rows in np.array_split(order, n_blocks):
         gatherer.add(rows, {"1": features[rows].astype(np.float32)}, None)
-    arrays = {name: array for name, array in gatherer.arrays().items() if name in names_of(["1"])}
+    arrays = {name: array for name, array in gatherer.arrays().items() if name in names_of("1")}
     return evidence_from(arrays, "1", n=gatherer.n, classes=data.classes)
 
 

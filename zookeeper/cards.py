@@ -20,7 +20,6 @@ from zookeeper.results import EvalCard, Run
 
 _METRICS = {"span_f1": "Span F1", "accuracy": "Accuracy", "pearson": "Pearson's r"}
 _PIPELINES = {"token-classification": "token-classification", "text-classification": "text-classification"}
-_UNITS = {"token": "word", "text": "sentence", "pair": "pair"}
 
 
 def render(card: EvalCard) -> str:
@@ -40,8 +39,8 @@ def render(card: EvalCard) -> str:
         run=run,
         target=run.target,
         metric=_METRICS[run.metric],
-        unit=_UNITS[run.target.task.split("-")[0]],
-        examples="pairs" if run.target.task.startswith("pair") else "sentences",
+        unit=run.target.unit,
+        examples=run.target.counted_in,
         reading=run.recipe.reading,
         width=sum(member.dimension for member in run.members),
         local=[member for member in run.members if member.revision.local],

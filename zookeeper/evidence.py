@@ -57,6 +57,12 @@ class Sample:
         """(s,), the fold of each example when the sentences are dealt to n folds in turn."""
         return np.asarray(self.sentences % min(n, self.n_sentences))
 
+    def parts(self, n: int) -> Iterator[NDArray[np.bool_]]:
+        """The rows of each of n folds, as masks (s,)."""
+        fold = self.folds(n)
+        for number in range(int(fold.max()) + 1):
+            yield fold == number
+
     def __getitem__(self, rows: NDArray[np.bool_]) -> Sample:
         """Some of the examples."""
         probs = None if self.source_probs is None else self.source_probs[rows]
@@ -93,13 +99,6 @@ class Evidence:
     def without(self, rows: NDArray[np.bool_]) -> Statistics:
         """The statistics of all examples but these of the sample."""
         return self.statistics - Statistics.of(self.sample.features[rows], self.sample.labels[rows])
-
-    def held_out(self, n_folds: int) -> Iterator[tuple[NDArray[np.bool_], Statistics]]:
-        """For each of the folds of the sample: its rows, and the statistics of all examples but those."""
-        fold = self.sample.folds(n_folds)
-        for number in range(int(fold.max()) + 1):
-            rows = fold == number
-            yield rows, self.without(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +137,8 @@ def jackknife(sample: Sample, value: float, without: Callable[[NDArray[np.bool_]
     """
     if sample.n_sentences == 1:
         raise DegenerateInputError("it has no interval: all sampled examples are of one sentence.")
-    fold, influence = sample.folds(_JACKKNIFE_FOLDS), np.zeros(len(sample))
-    for number in range(int(fold.max()) + 1):
-        rows = fold == number
+    influence = np.zeros(len(sample))
+    for rows in sample.parts(_JACKKNIFE_FOLDS):
         try:
             rest = without(rows)
         except DegenerateInputError as error:
@@ -165,4 +163,4 @@ def evidence_of(X: Array, labels: Labels, sentences: NDArray[np.int64] | None = 
     known = Statistics.of(X, labels)
     null = labels[np.random.default_rng(0).permutation(len(X))]
     given = np.arange(len(X)) if sentences is None else sentences
-    return Evidence(known, Sample(X, labels, given), null.columns.T @ X, null)
+    return Evidence(known, Sample(X, labels, given), null.cross(X), null)

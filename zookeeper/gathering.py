@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -174,11 +174,11 @@ def evidence_from(arrays: Mapping[str, NDArray[Any]], layer: str, *, n: int, cla
     return Evidence(known, sample, part["null"], Labels(part["null_labels"], names))
 
 
-def names_of(layers: Iterable[str]) -> tuple[str, ...]:
-    """What `evidence_from` needs of these layers."""
+def names_of(layer: str) -> tuple[str, ...]:
+    """What `evidence_from` needs of one layer."""
     shared = ("labels", "null_labels", "sentences", "totals", "squares", "source_probs")
     own = ("gram", "total", "cubic", "quartic", "cross", "null", "sample")
-    return shared + tuple(f"{layer}/{name}" for layer in layers for name in own)
+    return shared + tuple(f"{layer}/{name}" for name in own)
 
 
 def _draw(sentence: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -144,17 +144,22 @@ class Scorer:
         if self.layer != "best":
             layer = found.layer(self.layer)
             return layer, self._load(found, layer)
-        # The embeddings are no layer of their own in any of the papers.
-        values: dict[str, float] = {}
+        best: tuple[float, str, Evidence] | None = None
         for layer in found.layers:
+            # The embeddings are no layer of their own in any of the papers.
             if layer not in ("0", "mean"):
+                evidence = self._load(found, layer)
                 with suppress(DegenerateInputError):  # of one layer, which is then not the best
-                    values[layer] = self.by.measure(self._load(found, layer)).value
-        best = max(values, key=lambda layer: values[layer]) if values else found.layer("last")
-        return best, self._load(found, best)
+                    value = self.by.measure(evidence).value
+                    if best is None or value > best[0]:
+                        best = value, layer, evidence
+        if best is None:
+            last = found.layer("last")
+            return last, self._load(found, last)
+        return best[1:]
 
     def _load(self, found: EvidenceSet, layer: str) -> Evidence:
-        arrays = self._store.evidence(found.key.digest, names_of([layer]))
+        arrays = self._store.evidence(found.key.digest, names_of(layer))
         return evidence_from(arrays, layer, n=found.n, classes=found.classes)
 
     def _estimate(self, spec: ScoreSpec, evidence: Evidence) -> tuple[Estimate, Array]:

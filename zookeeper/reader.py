@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,6 @@ class Read:
     features: FeatureSet
     array: NDArray[Any]
     computed: bool
-
-
-_UNITS = {"word": "words", "sentence": "sentences", "pair": "pairs"}
 
 
 class Reader:
@@ -146,16 +144,12 @@ class Reader:
             except IntegrityError as error:
                 self._reporter.note(f"{checkpoint.name}: {error.message} It is computed again.")
                 self._store.discard_features(key)
-        if checkpoint.problem:
-            raise CheckpointError(f"{checkpoint.problem}.")
         folder = self._fetch_checkpoint(checkpoint)
 
         from zookeeper import extract
 
         device = extract.resolve_device(self._settings.device)
-        with self._reporter.track(
-            f"reading with {checkpoint.name}", corpus.n_rows, _UNITS[corpus.unit]
-        ) as advance:
+        with self._reading(checkpoint, corpus) as advance:
             made = extract.extract(folder, corpus, reading, device=device, advance=advance)
         features = FeatureSet(
             key=key,
@@ -186,15 +180,13 @@ class Reader:
         stored = self._store.evidence_set(key.digest)
         if stored is not None:
             return stored
-        if checkpoint.problem:
-            raise CheckpointError(f"{checkpoint.problem}.")
         folder = self._fetch_checkpoint(checkpoint)
 
         from zookeeper import extract
 
         device = extract.resolve_device(self._settings.device)
-        gatherer, unit = Gatherer(data), _UNITS[data.corpus.unit]
-        with self._reporter.track(f"reading with {checkpoint.name}", data.corpus.n_rows, unit) as advance:
+        gatherer = Gatherer(data)
+        with self._reading(checkpoint, data.corpus) as advance:
             for block in extract.read(
                 folder, data.corpus, reading, head=True, device=device, advance=advance
             ):
@@ -214,7 +206,14 @@ class Reader:
         self._store.save_evidence(found, arrays, {"device": device})
         return found
 
+    def _reading(
+        self, checkpoint: Checkpoint, corpus: Corpus
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        return self._reporter.track(f"reading with {checkpoint.name}", corpus.n_rows, f"{corpus.unit}s")
+
     def _fetch_checkpoint(self, checkpoint: Checkpoint) -> Path:
+        if checkpoint.problem:
+            raise CheckpointError(f"{checkpoint.problem}.")
         size = checkpoint.download_bytes
         local_ = checkpoint.revision.local
         with self._reporter.track(

@@ -56,6 +56,13 @@ def counted(labels: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(counts.all(axis=tuple(range(1, counts.ndim))))
 
 
+def unit_of(task: Task) -> Unit:
+    """What has a label in a task."""
+    if task.startswith("token"):
+        return "word"
+    return "pair" if task.startswith("pair") else "sentence"
+
+
 def digest_of(value: Any) -> str:
     """SHA-256 (64 hex) of a value's canonical JSON; the same on every machine and Python."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -489,6 +496,16 @@ class Target:
         """A split by name, with how much of it was read where that is not all."""
         read, available = self.examples[split], self.available.get(split, self.examples[split])
         return split if read == available else f"{split}[{read} of {available}]"
+
+    @property
+    def unit(self) -> Unit:
+        """What has a label."""
+        return unit_of(self.task)
+
+    @property
+    def counted_in(self) -> str:
+        """What its examples are, in the plural."""
+        return "pairs" if self.unit == "pair" else "sentences"
 
     @property
     def regression(self) -> bool:

@@ -115,9 +115,9 @@ class Statistics:
     classes: bool
 
     @classmethod
-    def of(cls, X: Array, labels: Labels, moments: Moments | None = None) -> Statistics:
-        """Statistics of (n, d) features with n labels; `moments` of X where they are known."""
-        return cls(moments or Moments.of(X), labels.cross(X), *labels.sums, labels.classes is not None)
+    def of(cls, X: Array, labels: Labels) -> Statistics:
+        """Statistics of (n, d) features with n labels."""
+        return cls(Moments.of(X), labels.cross(X), *labels.sums, labels.classes is not None)
 
     def __add__(self, other: Statistics) -> Statistics:
         """The statistics of both sets of examples together; their targets have the same columns."""

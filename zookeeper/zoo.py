@@ -441,7 +441,7 @@ class Zoo:
                 checkpoint is listed with it.
         """
         scorer = Scorer(self.store, scores, layer=layer, n_replicates=bootstrap, level=level)
-        note = _ranking_note(save)
+        notes = [_ranking_note(kept) for kept in ("latest", save) if kept is not None]
         chosen = self._collection.chosen(names)
         summary, data = self._reader.target(target_source(target), (split,), max_examples)
         shortened = None
@@ -450,8 +450,8 @@ class Zoo:
         ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
         ranking = replace(ranking, shortlist=shortened)
         if ranking.scores:
-            for kept in filter(None, ("ranking", note)):
-                self.store.save_note(kept, ranking)
+            for note in notes:
+                self.store.save_note(note, ranking)
         return ranking
 
     def rerank(
@@ -475,8 +475,7 @@ class Zoo:
         Raises:
             NotFoundError: there is no such ranking.
         """
-        note = _ranking_note(None if name == "latest" else name) or "ranking"
-        stored = self.store.load_note(note, Ranking)
+        stored = self.store.load_note(_ranking_note(name), Ranking)
         if stored is None:
             raise NotFoundError(f'no ranking "{name}".', fix="zoo rank --target … --save NAME")
         made_with = dict.fromkeys([stored.by, *(n for s in stored.scores for n in s.estimates)])
@@ -678,10 +677,11 @@ def _aim(target: Target) -> tuple[object, ...]:
     return target.dataset, target.config, target.text_column, target.label_column, target.spans
 
 
-def _ranking_note(name: str | None) -> str | None:
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+def _ranking_note(name: str) -> str:
+    """Under which note a ranking of that name is stored."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f'"{name}" is no name for a ranking.', fix="letters, digits, dots and dashes")
-    return f"ranking-{name}" if name else None
+    return "ranking" if name == "latest" else f"ranking-{name}"
 
 
 def _now() -> str:

@@ -41,7 +41,7 @@ def evidence(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Eviden
     rows = np.sort(rng.permutation(len(labels))[:SAMPLE_ROWS])
     null = y[rng.permutation(len(labels))]
     sample = Sample(features[rows].astype(np.float64), y[rows], np.arange(len(rows)) // 24)
-    cross = Statistics.of(features.astype(np.float64), null, known.moments).cross
+    cross = null.cross(features.astype(np.float64))
     return Evidence(known, sample, cross, null[rows])
 
 

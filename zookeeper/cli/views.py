@@ -422,11 +422,10 @@ def verification(found: Verification) -> View:
 
 def _target_line(target: Target, split: str) -> str:
     classes = f", {len(target.classes)} classes" if target.classes else ""
-    examples = "pairs" if target.task.startswith("pair") else "sentences"
-    unit = "words" if target.task.startswith("token") else examples
     return (
         f"{target.name}: {target.task}, {target.label_column} of {target.text_column}{classes}; "
-        f"{target.examples[split]:,} {examples}, {target.rows[split]:,} labelled {unit} of {split}"
+        f"{target.examples[split]:,} {target.counted_in}, "
+        f"{target.rows[split]:,} labelled {target.unit}s of {split}"
     )
 
 

@@ -10,7 +10,7 @@ import datasets
 from datasets import ClassLabel, Json, LargeList, List, Value
 
 from zookeeper.errors import DataError
-from zookeeper.records import TargetSource, Task, Unit
+from zookeeper.records import TargetSource, Task, Unit, unit_of
 
 _TEXTS = ("tokens", "words", "form", "text", "sentence", "question", "content", "review")
 _PAIRS = (
@@ -49,9 +49,7 @@ class Columns:
     @property
     def unit(self) -> Unit:
         """What has a label."""
-        if self.task.startswith("token"):
-            return "word"
-        return "pair" if self.task.startswith("pair") else "sentence"
+        return unit_of(self.task)
 
 
 def columns_of(source: TargetSource, table: datasets.Dataset) -> Columns:

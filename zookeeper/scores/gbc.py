@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 from zookeeper.labels import examples
 from zookeeper.scores.arrays import principal, unit
@@ -41,6 +40,9 @@ def gbc(features: NDArray[Any], labels: NDArray[Any]) -> float:
     Raises:
         DegenerateInputError: the labels are not classes or all the same, or the features do not vary.
     """
+    # Slow to import, and a module that lists the scores is imported by every command.
+    from scipy.spatial.distance import pdist
+
     X, y = examples(features, labels)
     X = unit(X)
     T = principal(X, _COMPONENTS)

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
-from scipy.stats import rankdata
 
 from zookeeper.errors import DegenerateInputError
 from zookeeper.labels import Array, Labels, examples
@@ -49,13 +47,13 @@ def parc(features: NDArray[Any], labels: NDArray[Any]) -> float:
 def _label_distances(y: Labels) -> Array:
     """(pairs,) distances of labels."""
     binary = y.classes is not None or bool(np.isin(y.columns, (0, 1)).all())
-    return _distances(y.columns) if binary else np.asarray(pdist(y.columns))
+    return _distances(y.columns) if binary else _apart(y.columns)
 
 
 def _distances(V: Array) -> Array:
     """(pairs,) 1 - correlation of the rows of V (n, d), in the order of pdist."""
     if V.shape[1] == 1:
-        return np.asarray(pdist(V))
+        return _apart(V)
     U = V - V.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(U, axis=1)
     flat = norms <= 1e-12 * np.linalg.norm(V, axis=1)
@@ -68,12 +66,23 @@ def _distances(V: Array) -> Array:
     return np.asarray(1 - correlation[np.triu_indices(len(V), 1)])
 
 
+def _apart(V: Array) -> Array:
+    """(pairs,) Euclidean distances of the rows of V (n, d), in the order of pdist."""
+    # Slow to import, and a module that lists the scores is imported by every command.
+    from scipy.spatial.distance import pdist
+
+    return np.asarray(pdist(V))
+
+
 def _ranks(distances: Array, of: str) -> Array:
     """Centred ranks of length 1.
 
     Raises:
         DegenerateInputError: all distances are the same.
     """
+    # Slow to import, and a module that lists the scores is imported by every command.
+    from scipy.stats import rankdata
+
     # Equal distances share a rank, whatever the rounding of what led to them.
     ranks = rankdata(np.round(distances / max(distances.max(), np.finfo(np.float64).tiny), 9))
     ranks -= ranks.mean()

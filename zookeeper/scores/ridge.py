@@ -52,8 +52,8 @@ def measure(evidence: Evidence) -> Measured:
         raise DegenerateInputError("no sentence can be held out, as there is one only.")
     penalty = _penalty(known)
     predicted = np.zeros((len(sample), len(known.totals)))
-    for rows, rest in evidence.held_out(_FOLDS):
-        predicted[rows] = _predict(rest, penalty, sample.features[rows])
+    for rows in sample.parts(_FOLDS):
+        predicted[rows] = _predict(evidence.without(rows), penalty, sample.features[rows])
     if known.classes:
         right = (predicted.argmax(axis=1) == sample.labels.codes).astype(np.float64)
         return Measured(float(right.mean()), lambda: right)
