@@ -14,8 +14,8 @@ from conftest import Zoo
 from zookeeper.plain import spelt_out
 
 COLLECT = ["add", "ls", "show", "rm"]
-MEASURE = ["probe", "covariance", "select", "rank"]
-COMMANDS = [*COLLECT, *MEASURE, "tune", "runs", "card", "push", "verify", "demo"]
+MEASURE = ["probe", "covariance", "neighbours", "select", "rank", "plot"]
+COMMANDS = [*COLLECT, *MEASURE, "tune", "runs", "card", "push", "verify", "gc", "demo"]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_every_command_is_there_with_help_and_json(zoo: Zoo) -> None:
 
 def test_help_imports_nothing_slow() -> None:
     slow = ["torch", "transformers", "datasets", "evaluate", "accelerate", "huggingface_hub", "sklearn"]
-    slow += ["scipy.stats", "scipy.spatial"]
+    slow += ["matplotlib", "scipy.stats", "scipy.spatial", "scipy.cluster"]
     code = (
         "import sys; from typer.testing import CliRunner; from zookeeper.cli import app;"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
@@ -238,7 +238,7 @@ def test_a_bug_is_reported_without_a_traceback(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of our own making")
 
-    monkeypatch.setattr("zookeeper.kernels.centred", broken)
+    monkeypatch.setattr("zookeeper.kernels.normalised", broken)
     done = measured("covariance")
     assert done.exit_code == 70
     assert "Traceback" not in done.stderr

@@ -17,19 +17,27 @@ FLOORS = {
     "records": 1,
     "registry": 1,
     "reporter": 1,
-    "kernels": 2,
     "labels": 2,
     "layouts": 2,
     "outcomes": 2,
     "probes": 2,
     "results": 2,
-    "selection": 2,
+    "arrangement": 3,
+    "kernels": 3,
+    "selection": 3,
+    "signatures": 3,
     "statistics": 3,
+    "controls": 4,
+    "convergence": 4,
+    "optimum": 4,
+    "uncertainty": 4,
     "evidence": 4,
     "gathering": 5,
     "resampling": 5,
     "scores": 5,
     "agreement": 6,
+    "pictures": 6,
+    "targeted": 6,
     "cards": 4,
     "data": 4,
     "demo": 4,
@@ -43,6 +51,8 @@ FLOORS = {
     "collection": 5,
     "reader": 6,
     "ranker": 7,
+    "selector": 7,
+    "space": 7,
     "tuner": 7,
     "zoo": 8,
     "cli": 9,
@@ -60,24 +70,29 @@ HOMES = {
     "rich": {"cli"},
     "click": set(),
     "jinja2": {"cards"},
+    "matplotlib": {"pictures"},
     "pydantic": {"plain"},
 }
 
 # Numbers in, numbers out.
 MATHS = {
     "agreement",
+    "arrangement",
+    "controls",
+    "convergence",
     "evidence",
     "gathering",
     "kernels",
     "labels",
+    "optimum",
     "resampling",
     "scores",
     "selection",
+    "signatures",
     "statistics",
+    "targeted",
+    "uncertainty",
 }
-
-# Slow libraries are imported by the methods of the zoo that need them, and by nothing that --help imports.
-SLOW = {"torch", "transformers", "datasets", "evaluate", "accelerate", "huggingface_hub", "sklearn"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -28,6 +28,8 @@ import pytest
 
 from zookeeper.errors import IntegrityError, NotFoundError, StorageError
 from zookeeper.records import (
+    AlignmentKey,
+    AlignmentSet,
     Checkpoint,
     FeatureKey,
     FeatureSet,
@@ -36,6 +38,7 @@ from zookeeper.records import (
     Recipe,
     RepoFile,
     Revision,
+    Space,
     Target,
 )
 from zookeeper.results import Epoch, Member, Run
@@ -91,6 +94,13 @@ RUN = Run(
 )
 
 
+ALIGNMENTS = AlignmentSet(AlignmentKey(Space("c" * 64, Reading()), debiased=False), features=("1" * 64,))
+
+
+def inner(store: Store) -> np.ndarray[Any, Any]:
+    return store.arrays(AlignmentSet, ALIGNMENTS.key.digest)["inner"]
+
+
 def array(number: int) -> np.ndarray[Any, Any]:
     return np.full((3, 2), number, dtype=np.float32)
 
@@ -101,7 +111,7 @@ def features(number: int) -> FeatureSet:
 
 
 def save(store: Store, number: int) -> None:
-    store.save_features(features(number), array(number), {"device": "cpu"})
+    store.save(features(number), {"features": array(number)}, {"device": "cpu"})
 
 
 @pytest.fixture(autouse=True)
@@ -122,9 +132,9 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.add(CHECKPOINT)
     save(store, 1)
     save(store, 2)
-    store.save_covariance("c" * 64, np.eye(2))
+    store.save(ALIGNMENTS, {"inner": np.eye(2)})
     store.save_run(RUN, {"weight": array(3)})
-    store.save_note("probe", ProbeChoice("wikitext2", 100, "d" * 64, 100, Reading()))
+    store.save_note("probe", ProbeChoice("wikitext2", 100, "d" * 64, (60, 40), Reading()))
     return root
 
 
@@ -138,14 +148,14 @@ def full(pattern: Path, places: tuple[Path, Path]) -> tuple[Path, Path]:
 def check_full(store: Store) -> None:
     """Everything that `full` stored is there and whole."""
     assert store.checkpoints() == (CHECKPOINT,)
-    assert set(store.feature_sets()) == {features(1), features(2)}
+    assert set(store.all(FeatureSet)) == {features(1), features(2)}
     assert store.runs() == (RUN,)
     for number in (1, 2):
-        np.testing.assert_array_equal(store.features(features(number).key), array(number))
+        np.testing.assert_array_equal(
+            store.arrays(FeatureSet, features(number).key.digest)["features"], array(number)
+        )
     np.testing.assert_array_equal(store.run_arrays(RUN.id)["weight"], array(3))
-    covariance = store.covariance("c" * 64)
-    assert covariance is not None
-    np.testing.assert_array_equal(covariance, np.eye(2))
+    np.testing.assert_array_equal(inner(store), np.eye(2))
     assert store.load_note("probe", ProbeChoice) is not None
     assert store.verify().damaged == {}
 
@@ -169,8 +179,10 @@ def tree(places: tuple[Path, Path]) -> dict[Path, bytes]:
 def test_everything_comes_back_as_it_was(full: tuple[Path, Path]) -> None:
     store = Store(*full)
     check_full(store)
-    assert store.feature_set(features(1).key) == features(1)
-    assert store.load_note("probe", ProbeChoice) == ProbeChoice("wikitext2", 100, "d" * 64, 100, Reading())
+    assert store.find(FeatureSet, features(1).key.digest) == features(1)
+    assert store.load_note("probe", ProbeChoice) == ProbeChoice(
+        "wikitext2", 100, "d" * 64, (60, 40), Reading()
+    )
     assert leftovers(full) == []
 
 
@@ -188,19 +200,19 @@ def test_arrays_keep_their_types_and_values(places: tuple[Path, Path]) -> None:
 
 def test_what_was_never_stored_is_absent(full: tuple[Path, Path]) -> None:
     store = Store(*full)
-    assert store.feature_set(features(9).key) is None
-    assert store.covariance("e" * 64) is None
+    assert store.find(FeatureSet, features(9).key.digest) is None
+    assert store.find(AlignmentSet, "e" * 64) is None
     assert store.load_note("ranking", ProbeChoice) is None
     with pytest.raises(NotFoundError):
-        store.features(features(9).key)
+        store.arrays(FeatureSet, features(9).key.digest)["features"]
     with pytest.raises(NotFoundError):
         store.run_arrays("f" * 12)
 
 
 def test_reading_an_empty_zoo_leaves_no_trace(places: tuple[Path, Path]) -> None:
     store = Store(*places)
-    assert store.checkpoints() == store.feature_sets() == store.runs() == ()
-    assert store.feature_set(features(1).key) is None
+    assert store.checkpoints() == store.all(FeatureSet) == store.runs() == ()
+    assert store.find(FeatureSet, features(1).key.digest) is None
     assert store.load_note("probe", ProbeChoice) is None
     assert store.verify().checked == 0
     assert not any(place.exists() for place in places)
@@ -225,23 +237,23 @@ def test_features_outlive_their_checkpoint(full: tuple[Path, Path]) -> None:
     store = Store(*full)
     store.remove(REVISION)
     store.remove(REVISION)  # of what is gone already
-    assert store.feature_set(features(1).key) == features(1)
+    assert store.find(FeatureSet, features(1).key.digest) == features(1)
     assert Store(*full).checkpoints() == ()
 
 
 def test_discarded_features_are_gone_and_their_bytes_counted(full: tuple[Path, Path]) -> None:
     store = Store(*full)
     size = sum(path.stat().st_size for path in folder_of(full, 1).iterdir())
-    assert store.discard_features(features(1).key) == size
-    assert store.feature_sets() == (features(2),)
-    assert store.discard_features(features(1).key) == 0
+    assert store.discard(FeatureSet, features(1).key.digest) == size
+    assert store.all(FeatureSet) == (features(2),)
+    assert store.discard(FeatureSet, features(1).key.digest) == 0
     save(store, 1)
     check_full(Store(*full))
 
 
 def test_a_second_writer_wins_nothing_and_harms_nothing(full: tuple[Path, Path]) -> None:
     before = tree(full)
-    Store(*full).save_features(features(1), array(1) + 1, {})
+    Store(*full).save(features(1), {"features": array(1) + 1})
     after = tree(full)
     index = full[0] / "zoo.db"
     assert before.pop(index) and after.pop(index)
@@ -320,7 +332,7 @@ def test_what_cannot_be_read_is_left_out_of_a_new_index(full: tuple[Path, Path])
     assert all(note.startswith("left out of the index") for note in notes)
 
 
-@pytest.mark.parametrize("action", ["checkpoints", "add", "save_features", "save_run"])
+@pytest.mark.parametrize("action", ["checkpoints", "add", "save", "save_run"])
 def test_the_index_of_a_newer_zoo_is_refused_before_anything_is_written(
     full: tuple[Path, Path], action: str
 ) -> None:
@@ -331,7 +343,7 @@ def test_the_index_of_a_newer_zoo_is_refused_before_anything_is_written(
     actions: dict[str, Callable[[], object]] = {
         "checkpoints": store.checkpoints,
         "add": lambda: store.add(replace(CHECKPOINT, revision=replace(REVISION, commit="f" * 40))),
-        "save_features": lambda: save(store, 9),
+        "save": lambda: save(store, 9),
         "save_run": lambda: store.save_run(replace(RUN, id="f" * 12), {}),
     }
     with pytest.raises(StorageError, match="newer zoo") as caught:
@@ -343,10 +355,10 @@ def test_the_index_of_a_newer_zoo_is_refused_before_anything_is_written(
 def test_a_row_without_its_file_is_absent(full: tuple[Path, Path]) -> None:
     shutil.rmtree(folder_of(full, 1))
     store = Store(*full)
-    assert store.feature_set(features(1).key) is None
-    assert store.feature_sets() == (features(2),)
+    assert store.find(FeatureSet, features(1).key.digest) is None
+    assert store.all(FeatureSet) == (features(2),)
     with pytest.raises(NotFoundError):
-        store.features(features(1).key)
+        store.arrays(FeatureSet, features(1).key.digest)["features"]
 
 
 def test_a_file_without_its_row_is_found(full: tuple[Path, Path], tmp_path: Path) -> None:
@@ -354,8 +366,8 @@ def test_a_file_without_its_row_is_found(full: tuple[Path, Path], tmp_path: Path
     Store(*elsewhere).add(CHECKPOINT)
     shutil.copytree(full[1], elsewhere[1])
     store = Store(*elsewhere)
-    assert store.feature_set(features(1).key) == features(1)
-    assert set(store.feature_sets()) == {features(1), features(2)}
+    assert store.find(FeatureSet, features(1).key.digest) == features(1)
+    assert set(store.all(FeatureSet)) == {features(1), features(2)}
 
 
 def test_a_run_without_a_row_is_found_and_one_without_a_folder_is_gone(full: tuple[Path, Path]) -> None:
@@ -385,23 +397,23 @@ def test_truncations_and_flipped_bits_are_seen(full: tuple[Path, Path], name: st
         path.write_bytes(data)
         store = Store(*full)
         with pytest.raises(IntegrityError):
-            store.features(features(1).key)
-        assert store.feature_set(features(1).key) in (None, features(1))
+            store.arrays(FeatureSet, features(1).key.digest)["features"]
+        assert store.find(FeatureSet, features(1).key.digest) in (None, features(1))
 
 
 @pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
 def test_half_an_artefact_is_absent(full: tuple[Path, Path], name: str) -> None:
     (folder_of(full, 1) / name).unlink()
     with pytest.raises(NotFoundError):
-        Store(*full).features(features(1).key)
+        Store(*full).arrays(FeatureSet, features(1).key.digest)["features"]
 
 
 def test_good_features_under_another_name_are_refused(full: tuple[Path, Path]) -> None:
     shutil.copytree(folder_of(full, 2), folder_of(full, 1), dirs_exist_ok=True)
     store = Store(*full)
-    assert store.feature_set(features(1).key) is None
+    assert store.find(FeatureSet, features(1).key.digest) is None
     with pytest.raises(IntegrityError):
-        store.features(features(1).key)
+        store.arrays(FeatureSet, features(1).key.digest)["features"]
     assert list(store.verify().damaged) == [str(folder_of(full, 1))]
 
 
@@ -409,14 +421,7 @@ def test_good_arrays_under_another_manifest_are_refused(full: tuple[Path, Path])
     name = "arrays.safetensors"
     shutil.copy(folder_of(full, 2) / name, folder_of(full, 1) / name)
     with pytest.raises(IntegrityError):
-        Store(*full).features(features(1).key)
-
-
-def test_a_good_covariance_under_another_name_is_absent(full: tuple[Path, Path]) -> None:
-    (folder,) = full[1].glob("covariances/v1/??/*")
-    other = "c" * 63 + "d"
-    shutil.copytree(folder, folder.with_name(other))
-    assert Store(*full).covariance(other) is None
+        Store(*full).arrays(FeatureSet, features(1).key.digest)["features"]
 
 
 @pytest.mark.parametrize("name", ["arrays.safetensors", "manifest.json"])
@@ -427,12 +432,13 @@ def test_damaged_features_make_way_for_those_computed_again(full: tuple[Path, Pa
     assert leftovers(full) == []
 
 
-def test_a_damaged_covariance_is_absent_and_can_be_stored_again(full: tuple[Path, Path]) -> None:
-    (path,) = full[1].glob("covariances/v1/??/*/arrays.safetensors")
+def test_damaged_alignments_are_refused_and_can_be_stored_again(full: tuple[Path, Path]) -> None:
+    (path,) = full[1].glob("alignments/v1/??/*/arrays.safetensors")
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     store = Store(*full)
-    assert store.covariance("c" * 64) is None
-    store.save_covariance("c" * 64, np.eye(2))
+    with pytest.raises(IntegrityError):
+        inner(store)
+    store.save(ALIGNMENTS, {"inner": np.eye(2)})
     check_full(store)
 
 
@@ -445,7 +451,7 @@ def test_a_damaged_note_is_refused(full: tuple[Path, Path]) -> None:
 def test_verify_counts_everything_and_names_what_is_damaged(full: tuple[Path, Path]) -> None:
     steps: list[int] = []
     store = Store(*full)
-    assert store.verify(steps.append).checked == 6  # checkpoint, 2 features, covariance, run, note
+    assert store.verify(steps.append).checked == 6  # checkpoint, 2 features, alignments, run, note
     assert len(steps) == len(store.artefacts()) == 4
     arrays = full[0] / "runs" / RUN.id / "arrays.safetensors"
     arrays.write_bytes(bytes(len(arrays.read_bytes())))
@@ -489,7 +495,9 @@ _CODES = {errno.ENOSPC: "free some space", errno.EIO: "ZOO_HOME", errno.EROFS: "
 _WRITES: dict[str, Callable[[Store], None]] = {
     "add": lambda store: store.add(replace(CHECKPOINT, revision=replace(REVISION, commit="f" * 40))),
     "features": lambda store: save(store, 9),
-    "covariance": lambda store: store.save_covariance("e" * 64, np.ones((1, 1))),
+    "alignments": lambda store: store.save(
+        replace(ALIGNMENTS, key=replace(ALIGNMENTS.key, debiased=True)), {"inner": np.ones((1, 1))}
+    ),
     "run": lambda store: store.save_run(replace(RUN, id="f" * 12), {"weight": array(4)}),
     "replaced run": lambda store: store.save_run(RUN, {"weight": array(3)}),
     "note": lambda store: store.save_note("ranking", CHECKPOINT),
@@ -522,7 +530,7 @@ def test_whichever_call_fails_nothing_is_lost_and_the_next_try_works(
         assert leftovers(places) == []
         found = Store(*places)
         assert CHECKPOINT in found.checkpoints()
-        assert {features(1), features(2)} <= set(found.feature_sets())
+        assert {features(1), features(2)} <= set(found.all(FeatureSet))
         assert RUN in found.runs()
         assert found.verify().damaged == {}
         np.testing.assert_array_equal(found.run_arrays(RUN.id)["weight"], array(3))
@@ -548,7 +556,7 @@ def test_whichever_call_fails_in_a_new_zoo_the_next_try_works(tmp_path: Path) ->
                 break
         assert leftovers(places) == []
         save(store, 1)
-        assert Store(*places).feature_sets() == (features(1),)
+        assert Store(*places).all(FeatureSet) == (features(1),)
     assert n > 8, "nothing was tried"
 
 
@@ -587,7 +595,7 @@ def fill_the_disk(home: str, cache: str) -> None:
     refusals = []
     # 20 kB are too few for the arrays; 4 kB are enough for small arrays, but not for the index.
     for limit, write in (
-        (20_000, lambda: store.save_features(wide, np.ones((3, 10_000), np.float32), {})),
+        (20_000, lambda: store.save(wide, {"features": np.ones((3, 10_000), np.float32)})),
         (4_000, lambda: save(store, 3)),
         (4_000, lambda: store.add(CHECKPOINT)),
     ):
@@ -595,7 +603,9 @@ def fill_the_disk(home: str, cache: str) -> None:
         refusals.append(attempt(write))
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert leftovers((Path(home), Path(cache))) == []
-        np.testing.assert_array_equal(Store(Path(home), Path(cache)).features(features(1).key), array(1))
+        np.testing.assert_array_equal(
+            Store(Path(home), Path(cache)).arrays(FeatureSet, features(1).key.digest)["features"], array(1)
+        )
         write()
     print(json.dumps(refusals))  # noqa: T201
 
@@ -605,7 +615,7 @@ def test_a_full_disk_is_named_and_loses_nothing(places: tuple[Path, Path]) -> No
     assert len(refusals) == 3
     assert all("free some space" in refusal for refusal in refusals)
     store = Store(*places)
-    assert len(store.feature_sets()) == 3
+    assert len(store.all(FeatureSet)) == 3
     assert store.checkpoints() == (CHECKPOINT,)
     assert store.verify().damaged == {}
 
@@ -679,10 +689,12 @@ def test_whatever_was_acknowledged_before_a_kill_is_there(places: tuple[Path, Pa
     assert acknowledged
     store = Store(*places)
     assert store.verify().damaged == {}
-    stored = set(store.feature_sets())
+    stored = set(store.all(FeatureSet))
     for number in acknowledged:
         assert features(number) in stored
-        np.testing.assert_array_equal(store.features(features(number).key), array(number))
+        np.testing.assert_array_equal(
+            store.arrays(FeatureSet, features(number).key.digest)["features"], array(number)
+        )
 
 
 def crowd(work: Callable[[int], None]) -> None:
@@ -708,7 +720,9 @@ def write_in_a_crowd(home: str, cache: str) -> None:
         for number in range(5):
             save(store, number)
             save(store, 100 * worker + 10 + number)
-            np.testing.assert_array_equal(store.features(features(number).key), array(number))
+            np.testing.assert_array_equal(
+                store.arrays(FeatureSet, features(number).key.digest)["features"], array(number)
+            )
         store.add(replace(CHECKPOINT, revision=replace(REVISION, commit=f"{worker:040x}")))
         store.save_run(RUN, {"weight": array(3)})
 
@@ -719,7 +733,7 @@ def test_eight_processes_write_the_same_and_different_features(places: tuple[Pat
     assert child(write_in_a_crowd, *places) == [0] * 8
     store = Store(*places)
     expected = [*range(5), *(100 * worker + 10 + number for worker in range(8) for number in range(5))]
-    assert set(store.feature_sets()) == {features(number) for number in expected}
+    assert set(store.all(FeatureSet)) == {features(number) for number in expected}
     assert len(store.checkpoints()) == 8
     assert store.runs() == (RUN,)
     assert store.verify().damaged == {}
@@ -753,7 +767,7 @@ def test_eight_processes_migrate_once(places: tuple[Path, Path], tmp_path: Path)
     log = tmp_path / "log"
     assert child(migrate_in_a_crowd, *places, log) == [0] * 8
     assert log.read_text() == "migrated\n"
-    assert Store(*places).feature_sets() == (features(1),)
+    assert Store(*places).all(FeatureSet) == (features(1),)
 
 
 def test_a_migration_that_fails_changes_nothing(
@@ -768,7 +782,7 @@ def test_a_migration_that_fails_changes_nothing(
         with pytest.raises(StorageError):
             save(Store(*places), 1)
     save(Store(*places), 1)
-    assert Store(*places).feature_sets() == (features(1),)
+    assert Store(*places).all(FeatureSet) == (features(1),)
 
 
 # Files

@@ -143,24 +143,20 @@ class Scorer:
     def _evidence(self, found: EvidenceSet) -> tuple[str, Evidence]:
         if self.layer != "best":
             layer = found.layer(self.layer)
-            return layer, self._load(found, layer)
+            return layer, load_evidence(self._store, found, layer)
         best: tuple[float, str, Evidence] | None = None
         for layer in found.layers:
             # The embeddings are no layer of their own in any of the papers.
             if layer not in ("0", "mean"):
-                evidence = self._load(found, layer)
+                evidence = load_evidence(self._store, found, layer)
                 with suppress(DegenerateInputError):  # of one layer, which is then not the best
                     value = self.by.measure(evidence).value
                     if best is None or value > best[0]:
                         best = value, layer, evidence
         if best is None:
             last = found.layer("last")
-            return last, self._load(found, last)
+            return last, load_evidence(self._store, found, last)
         return best[1:]
-
-    def _load(self, found: EvidenceSet, layer: str) -> Evidence:
-        arrays = self._store.evidence(found.key.digest, names_of(layer))
-        return evidence_from(arrays, layer, n=found.n, classes=found.classes)
 
     def _estimate(self, spec: ScoreSpec, evidence: Evidence) -> tuple[Estimate, Array]:
         measured, null = spec.measure(evidence), spec.measure(evidence.null).value
@@ -238,6 +234,14 @@ class Ranker:
                 unread.append(failure)
         return self._ordered(replace(stored, failures=tuple(unread)), evidence, scorer, again=False)
 
+    def evidence(self, score: Score) -> Evidence:
+        """What a score was measured on.
+
+        Raises:
+            IntegrityError, NotFoundError: it is damaged or gone.
+        """
+        return load_evidence(self._store, self._stored(score.evidence), score.layer)
+
     def shortlist(
         self,
         checkpoints: Sequence[Checkpoint],
@@ -307,11 +311,11 @@ class Ranker:
             if not again:
                 raise NotFoundError(error.message, why=error.why, fix=_RANK_AGAIN) from error
             self._reporter.note(f"{name}: {error.message} It is read again.")
-            self._store.discard_evidence(found.key.digest)
+            self._store.discard(EvidenceSet, found.key.digest)
             return scorer.candidate(name, checkpoint, read())
 
     def _stored(self, digest: str) -> EvidenceSet:
-        found = self._store.evidence_set(digest)
+        found = self._store.find(EvidenceSet, digest)
         if found is None:
             raise NotFoundError("what it was ranked by is stored no more.", fix=_RANK_AGAIN)
         return found
@@ -325,6 +329,16 @@ class Ranker:
             if last > 0:
                 places.append({str(s.revision): 1 - i / last for i, s in enumerate(ranking.scores)})
         return places
+
+
+def load_evidence(store: Store, found: EvidenceSet, layer: str) -> Evidence:
+    """Stored evidence of one layer.
+
+    Raises:
+        IntegrityError, NotFoundError: it is damaged or gone.
+    """
+    arrays = store.arrays(EvidenceSet, found.key.digest, names_of(layer))
+    return evidence_from(arrays, layer, n=found.n, classes=found.classes)
 
 
 def baselines(scores: Sequence[Score], by: str) -> tuple[Baseline, ...]:

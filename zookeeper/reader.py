@@ -26,13 +26,16 @@ from zookeeper.records import (
     Labelled,
     Reading,
     RepoFile,
+    SignatureKey,
+    SignatureSet,
     Target,
     TargetSource,
     digest_of,
 )
 from zookeeper.reporter import Reporter
 from zookeeper.settings import Settings
-from zookeeper.store import Store
+from zookeeper.signatures import Basis, Signature, Signer, screen
+from zookeeper.store import Arrays, Store
 
 if TYPE_CHECKING:
     from zookeeper.hub import Hub
@@ -137,13 +140,13 @@ class Reader:
         """
         reading = reading.settled(corpus.unit)
         key = feature_key(checkpoint, corpus.digest, reading)
-        stored = self._store.feature_set(key)
+        stored = self._store.find(FeatureSet, key.digest)
         if stored is not None:
             try:
-                return Read(stored, self._store.features(key), computed=False)
+                return Read(stored, self._store.arrays(FeatureSet, key.digest)["features"], computed=False)
             except IntegrityError as error:
                 self._reporter.note(f"{checkpoint.name}: {error.message} It is computed again.")
-                self._store.discard_features(key)
+                self._store.discard(FeatureSet, key.digest)
         folder = self._fetch_checkpoint(checkpoint)
 
         from zookeeper import extract
@@ -159,8 +162,56 @@ class Reader:
             size=made.features.nbytes,
             source=source,
         )
-        self._store.save_features(features, made.features, {"device": device})
+        self._store.save(features, {"features": made.features}, {"device": device})
         return Read(features, made.features, computed=True)
+
+    def signature(
+        self, checkpoint: Checkpoint, corpus: Corpus, key: SignatureKey, basis: Basis, source: str
+    ) -> SignatureSet:
+        """Read a corpus with a checkpoint and keep its signature only; features are not held.
+
+        Args:
+            checkpoint: which.
+            corpus: of which every word is a row.
+            key: of the signature.
+            basis: of the signatures on this corpus.
+            source: what the corpus is, for people.
+
+        Raises:
+            ZooError: as `features`.
+        """
+        folder = self._fetch_checkpoint(checkpoint)
+
+        from zookeeper import extract
+
+        device = extract.resolve_device(self._settings.device)
+        signer = Signer(basis)
+        dimension = n_empty = 0
+        with self._reading(checkpoint, corpus) as advance:
+            for block in extract.read(folder, corpus, key.features.reading, device=device, advance=advance):
+                (states,) = block.states.values()
+                signer.add(block.rows, states)
+                dimension, n_empty = states.shape[1], n_empty + block.n_empty
+        return self.keep(
+            signer.finish(), key, dimension=dimension, n_empty=n_empty, source=source, device=device
+        )
+
+    def keep(
+        self,
+        signature: Signature,
+        key: SignatureKey,
+        *,
+        dimension: int,
+        n_empty: int,
+        source: str,
+        **provenance: str,
+    ) -> SignatureSet:
+        """Store a signature, and the short form of it that neighbours are found by."""
+        arrays: Arrays = {"vector": signature.vector, "screen": screen(signature)}
+        size = sum(array.nbytes for array in arrays.values())
+        made = SignatureSet(key, dimension, n_empty, signature.residual, size, source)
+        self._store.save(made, arrays, provenance)
+        return made
 
     def evidence(self, checkpoint: Checkpoint, data: Labelled, reading: Reading, source: str) -> EvidenceSet:
         """Evidence of a checkpoint on a target: what is stored, if it is whole, else made and stored.
@@ -177,7 +228,7 @@ class Reader:
         reading = replace(reading, layer="all").settled(data.corpus.unit)
         features = feature_key(checkpoint, data.corpus.digest, reading)
         key = EvidenceKey(features, data.labels_digest)
-        stored = self._store.evidence_set(key.digest)
+        stored = self._store.find(EvidenceSet, key.digest)
         if stored is not None:
             return stored
         folder = self._fetch_checkpoint(checkpoint)
@@ -203,7 +254,7 @@ class Reader:
             size=sum(array.nbytes for array in arrays.values()),
             source=source,
         )
-        self._store.save_evidence(found, arrays, {"device": device})
+        self._store.save(found, arrays, {"device": device})
         return found
 
     def _reading(

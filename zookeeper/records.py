@@ -35,6 +35,9 @@ EXTRACTOR_VERSION = 1
 EVIDENCE_VERSION = 1
 """Raised when the evidence made of the same features and labels would be another."""
 
+SIGNATURE_VERSION = 1
+"""Raised when the signature of the same features would be another."""
+
 IGNORED = -100
 """The label of rows that do not count, as in the loss functions of torch."""
 
@@ -260,6 +263,34 @@ class Reading:
         return replace(self, pooling="last" if unit == "word" else "mean")
 
 
+class Key:
+    """Everything that makes a stored thing, and so its name."""
+
+    __slots__ = ()
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits; any changed field changes it."""
+        return digest_of(asdict(self))  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, slots=True)
+class Space(Key):
+    """What features of several checkpoints must share to be compared.
+
+    Attributes:
+        corpus: digest of the text.
+        reading: layer, pooling, precision and window.
+        prefix_space: whether a word is read as in the middle of a text, also by byte-level tokenizers.
+        extractor: version of what reads.
+    """
+
+    corpus: str
+    reading: Reading
+    prefix_space: bool = True
+    extractor: int = EXTRACTOR_VERSION
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeChoice:
     """The probe a zoo was last read with, so that later steps need not be told again.
@@ -268,28 +299,41 @@ class ProbeChoice:
         name: of the probe, or path of a text file.
         max_words: that were asked for.
         corpus: digest of what came of it.
-        n_rows: rows it has.
+        lengths: words of each sentence.
         reading: how it was read.
     """
 
     name: str
     max_words: int
     corpus: str
-    n_rows: int
+    lengths: tuple[int, ...]
     reading: Reading
+
+    @property
+    def n_rows(self) -> int:
+        """Words in all."""
+        return sum(self.lengths)
+
+    @property
+    def space(self) -> Space:
+        """What features read so have in common."""
+        return Space(self.corpus, self.reading)
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.n_rows:,} words"
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureKey:
+class FeatureKey(Key):
     """Everything that makes a feature set, and so its name.
 
     Attributes:
         repo_id: of the checkpoint.
         commit: of the checkpoint.
-        corpus: digest of the text.
-        reading: layer, pooling, precision and window.
-        prefix_space: whether a word is read as in the middle of a text, also by byte-level tokenizers.
-        extractor: version of what reads.
+        corpus: as in `Space`.
+        reading: as in `Space`.
+        prefix_space: as in `Space`.
+        extractor: as in `Space`.
     """
 
     repo_id: str
@@ -300,9 +344,14 @@ class FeatureKey:
     extractor: int = EXTRACTOR_VERSION
 
     @property
-    def digest(self) -> str:
-        """64 hex digits; any changed field changes it."""
-        return digest_of(asdict(self))
+    def checkpoint(self) -> str:
+        """As `Revision` writes it."""
+        return f"{self.repo_id}@{self.commit}"
+
+    @property
+    def space(self) -> Space:
+        """What this has in common with the features that it can be compared with."""
+        return Space(self.corpus, self.reading, self.prefix_space, self.extractor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,9 +374,141 @@ class FeatureSet:
     size: int
     source: str
 
+    @property
+    def checkpoint(self) -> str:
+        """As `Revision` writes it."""
+        return self.key.checkpoint
+
 
 @dataclass(frozen=True, slots=True)
-class EvidenceKey:
+class BasisKey(Key):
+    """Everything that makes the basis of signatures.
+
+    Attributes:
+        space: of the features.
+        anchors: digests of the feature sets that it was fitted to.
+        q: vectors it has.
+        t: size of the sketch of what lies outside them.
+        seed: of the sketch.
+    """
+
+    space: Space
+    anchors: tuple[str, ...]
+    q: int
+    t: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class BasisSet:
+    """A stored basis.
+
+    Attributes:
+        key: what made it.
+        n_rows: words of the probe.
+        size: bytes on disk.
+        source: what the corpus was, for people.
+    """
+
+    key: BasisKey
+    n_rows: int
+    size: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureKey(Key):
+    """Everything that makes a signature.
+
+    Attributes:
+        features: that it stands for.
+        basis: digest of the basis.
+        version: of what signs.
+    """
+
+    features: FeatureKey
+    basis: str
+    version: int = SIGNATURE_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureSet:
+    """A stored signature.
+
+    Attributes:
+        key: what made it.
+        dimension: width of the features.
+        n_empty: as in `FeatureSet`.
+        residual: length of its part outside the basis, which bounds its error.
+        size: bytes on disk.
+        source: what the corpus was, for people.
+    """
+
+    key: SignatureKey
+    dimension: int
+    n_empty: int
+    residual: float
+    size: int
+    source: str
+
+    @property
+    def checkpoint(self) -> str:
+        """As `Revision` writes it."""
+        return self.key.features.checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentKey(Key):
+    """Which inner products of kernels are kept together.
+
+    Attributes:
+        space: of the features.
+        debiased: whether pairs of words of the same sentence are left out.
+    """
+
+    space: Space
+    debiased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentSet:
+    """Inner products of the kernels of feature sets, those that were computed so far.
+
+    Attributes:
+        key: which.
+        features: digests of the feature sets, in the order of rows and columns.
+    """
+
+    key: AlignmentKey
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JackknifeKey(Key):
+    """Everything that makes a jackknife of alignments.
+
+    Attributes:
+        features: digests of the feature sets.
+        rank: of the features it looks at.
+    """
+
+    features: tuple[str, ...]
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class JackknifeSet:
+    """A stored jackknife.
+
+    Attributes:
+        key: what made it.
+    """
+
+    key: JackknifeKey
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceKey(Key):
     """Everything that makes the evidence of a checkpoint on a target, and so its name.
 
     Attributes:
@@ -339,11 +520,6 @@ class EvidenceKey:
     features: FeatureKey
     labels: str
     version: int = EVIDENCE_VERSION
-
-    @property
-    def digest(self) -> str:
-        """64 hex digits; any changed field changes it."""
-        return digest_of(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +548,11 @@ class EvidenceSet:
     size: int
     source: str
 
+    @property
+    def checkpoint(self) -> str:
+        """As `Revision` writes it."""
+        return self.key.features.checkpoint
+
     def layer(self, name: str) -> str:
         """The layer that ``"last"`` or a number from the end stands for.
 
@@ -385,6 +566,10 @@ class EvidenceSet:
         if wanted not in self.layers:
             raise CheckpointError(f"it has no layer {name}.", why=f"it has: {', '.join(self.layers)}")
         return wanted
+
+
+Measurement = FeatureSet | SignatureSet | EvidenceSet
+"""What is kept of a checkpoint, and can be made again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from zookeeper.errors import DegenerateInputError
+from zookeeper.errors import DegenerateInputError, UsageError
 from zookeeper.records import (
     Array,
     Checkpoint,
     EvidenceSet,
     FeatureSet,
     Outcome,
+    ProbeChoice,
     Reading,
     Recipe,
     Revision,
+    SignatureSet,
     Target,
 )
+
+NEAR_DUPLICATES = 0.95
+"""Alignment from which two checkpoints are called near-duplicates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +34,24 @@ class Covariance:
     Attributes:
         names: m names.
         matrix: (m, m), symmetric, positive semi-definite; with unit diagonal unless it came from a file.
-        probe: name of the probe and number of its rows, for people; None where it came from a file.
+        probed: the probe, and how it was read; None where it came from a file.
         revisions: of each checkpoint; empty where it came from a file.
         left_out: what could not be measured.
+        standard_error: (m, m), of each entry over sentences; None where it is not known.
+        estimated: (m, m), standard error at most that signatures add; None where features were compared.
+        debiased: whether pairs of words of the same sentence were left out.
+        shrinkage: share of the identity that was mixed in.
     """
 
     names: tuple[str, ...]
     matrix: Array
-    probe: str | None = None
+    probed: ProbeChoice | None = None
     revisions: tuple[Revision, ...] = ()
     left_out: tuple[Outcome, ...] = ()
+    standard_error: Array | None = None
+    estimated: Array | None = None
+    debiased: bool = False
+    shrinkage: float = 0.0
 
     def __post_init__(self) -> None:
         m = len(self.names)
@@ -46,6 +60,9 @@ class Covariance:
         if self.matrix.shape != (m, m):
             shape = " x ".join(map(str, self.matrix.shape))
             raise DegenerateInputError(f"a covariance of {m} names must be {m} x {m}, this one is {shape}.")
+        if len(set(self.names)) < m:
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise DegenerateInputError(f"a covariance has two rows of the name {twice}.")
         if not np.isfinite(self.matrix).all():
             i, j = np.argwhere(~np.isfinite(self.matrix))[0]
             raise DegenerateInputError(
@@ -54,51 +71,131 @@ class Covariance:
         if not np.allclose(self.matrix, self.matrix.T, rtol=0, atol=1e-8):
             raise DegenerateInputError("the covariance is not symmetric.")
         smallest = float(np.linalg.eigvalsh(self.matrix)[0])
-        if smallest < -1e-8 * m:
+        # Features in single precision leave about 1e-7 of it uncertain.
+        if smallest < -1e-7 * m:
             raise DegenerateInputError(
                 f"this matrix is not a covariance: its smallest eigenvalue is {smallest:.3g}.",
                 why="a covariance has none below zero",
             )
 
+    @property
+    def probe(self) -> str | None:
+        """The probe, for people."""
+        return None if self.probed is None else str(self.probed)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def shrunk(self, share: float) -> Covariance:
+        """The same with that share of the identity mixed in, which makes it positive definite.
+
+        Raises:
+            UsageError: the share is not between 0 and 1.
+        """
+        if not 0 <= share < 1:
+            raise UsageError(f"{share} is no share to shrink by.", fix="a number from 0 to below 1")
+        scale = np.diag(np.diag(self.matrix))
+        mixed = (1 - share) * self.matrix + share * scale
+        return replace(self, matrix=mixed, shrinkage=1 - (1 - self.shrinkage) * (1 - share))
+
 
 @dataclass(frozen=True, slots=True)
-class Pick:
-    """One chosen checkpoint.
+class Neighbour:
+    """A checkpoint beside another.
 
     Attributes:
         name: of the checkpoint.
-        gain: mutual information it adds, in nats.
-        total: mutual information of the picks so far and the rest, in nats.
-        stands_for: the checkpoints that are nearer to this pick than to any other.
-        revision: None where the covariance came from a file.
+        revision: where and which.
+        alignment: with the other.
+        error: standard error at most of the estimate.
     """
 
     name: str
-    gain: float
-    total: float
-    stands_for: tuple[str, ...] = ()
-    revision: Revision | None = None
+    revision: Revision
+    alignment: float
+    error: float
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """The checkpoints that say most about the rest of a zoo.
+class Neighbourhood:
+    """The checkpoints that are most like one.
 
     Attributes:
-        picks: in order.
-        start: how the first was found.
-        n_checkpoints: that were chosen from.
-        probe: as in `Covariance`.
-        copies: groups of exact copies, each of which counted once, under its first name.
-        left_out: what could not be measured.
+        name: of the one.
+        revision: where and which.
+        probe: name of the probe and number of its words, for people.
+        neighbours: nearest first.
+        compared: with how many.
+        left_out: what could not be compared.
     """
 
-    picks: tuple[Pick, ...]
-    start: str
-    n_checkpoints: int
-    probe: str | None = None
-    copies: tuple[tuple[str, ...], ...] = ()
+    name: str
+    revision: Revision
+    probe: str
+    neighbours: tuple[Neighbour, ...]
+    compared: int
     left_out: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """How the covariance settles as more of the probe is read.
+
+    Attributes:
+        words: how many were used, ascending; the last is all.
+        divergence: KL(all || so many), in nats, as Gaussians; None where the covariance of so many words is
+            singular.
+        cosine: of the two matrices as vectors.
+        isotropic: divergence and cosine of the identity in the place of the covariance of so many words.
+        probe: as in `Neighbourhood`.
+        n_checkpoints: that were compared, copies counted once.
+    """
+
+    words: tuple[int, ...]
+    divergence: tuple[float | None, ...]
+    cosine: tuple[float, ...]
+    isotropic: tuple[float, float]
+    probe: str | None = None
+    n_checkpoints: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A greedy choice of items, by number.
+
+    Attributes:
+        picks: 0-based, in order.
+        gains: what each adds to what the choice is made by, in nats.
+        ties: of each pick, the items that would have served as well, within 1e-9.
+        copies: groups of copies, each of which counted once, under its first.
+    """
+
+    picks: tuple[int, ...]
+    gains: tuple[float, ...]
+    ties: tuple[tuple[int, ...], ...] = ()
+    copies: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def total(self) -> float:
+        """Of all gains."""
+        return float(sum(self.gains))
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """The best set of a size, or how near to it the search came.
+
+    Attributes:
+        picks: the best set that was found, ascending.
+        value: of that set, in nats.
+        bound: no set has more.
+        proven: whether this is the best set there is.
+    """
+
+    picks: tuple[int, ...]
+    value: float
+    bound: float
+    proven: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +213,95 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     null: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One chosen checkpoint.
+
+    Attributes:
+        name: of the checkpoint.
+        gain: what it adds, in nats: mutual information, or evidence per example.
+        total: of the picks so far.
+        stands_for: the checkpoints that are nearer to this pick than to any other.
+        revision: None where the covariance came from a file.
+        stable: share of the replicates that choose it; None where none were drawn.
+        ties: what would have served as well.
+        cost: of the checkpoint, in the unit of the budget; None without one.
+    """
+
+    name: str
+    gain: float
+    total: float
+    stands_for: tuple[str, ...] = ()
+    revision: Revision | None = None
+    stable: float | None = None
+    ties: tuple[str, ...] = ()
+    cost: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What another way of choosing as many comes to.
+
+    Attributes:
+        name: of the way.
+        value: of what the selection is made by; its mean where there are several sets.
+        picks: none where there are several sets.
+        spread: 5th and 95th percentile where there are several sets.
+        below: share of the sets that come to less than the selection.
+    """
+
+    name: str
+    value: float
+    picks: tuple[str, ...] = ()
+    spread: tuple[float, float] | None = None
+    below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The checkpoints that say most about the rest of a zoo, or about a target.
+
+    Attributes:
+        picks: in order.
+        start: how the first was found.
+        n_checkpoints: that were chosen from.
+        probe: as in `Neighbourhood`; None where it was not needed.
+        by: what was made large.
+        target: that it is for; None for the zoo itself.
+        split: of the target.
+        copies: groups of exact copies, each of which counted once, under its first name.
+        merged: groups that were merged as near-duplicates, on request.
+        near: pairs of near-duplicates, with their alignment.
+        controls: other ways of choosing as many.
+        optimum: the best set of that size, where it was asked for, by name.
+        regret: by how much the picks fall short of what each replicate would have picked, in nats.
+        others: what replicates choose and this selection does not, with the share of them that do.
+        replicates: that were drawn.
+        budget: that was given, and in which unit.
+        shrinkage: as in `Covariance`.
+        left_out: what could not be measured.
+    """
+
+    picks: tuple[Pick, ...]
+    start: str
+    n_checkpoints: int
+    probe: str | None = None
+    by: Literal["mutual information", "evidence", "evidence and mutual information"] = "mutual information"
+    target: Target | None = None
+    split: str | None = None
+    copies: tuple[tuple[str, ...], ...] = ()
+    merged: tuple[tuple[str, ...], ...] = ()
+    near: tuple[tuple[str, str, float], ...] = ()
+    controls: tuple[Control, ...] = ()
+    optimum: tuple[tuple[str, ...], Optimum] | None = None
+    regret: Estimate | None = None
+    others: tuple[tuple[str, float], ...] = ()
+    replicates: int = 0
+    budget: tuple[int, str] | None = None
+    shrinkage: float = 0.0
+    left_out: tuple[Outcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +513,14 @@ class Holding:
         features: its feature sets.
         evidence: on targets that it was ranked for.
         runs: ids of the runs it is a member of.
+        signatures: that stand for features.
     """
 
     checkpoint: Checkpoint
     features: tuple[FeatureSet, ...]
     evidence: tuple[EvidenceSet, ...]
     runs: tuple[str, ...]
+    signatures: tuple[SignatureSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +557,23 @@ class Push:
     dry_run: bool
     url: str | None = None
     commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """What can be deleted.
+
+    Attributes:
+        what: kind of thing.
+        why: it can be spared.
+        items: how many.
+        size: bytes on disk.
+    """
+
+    what: str
+    why: str
+    items: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

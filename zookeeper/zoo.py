@@ -9,23 +9,23 @@ so that listing a zoo does not wait for torch.
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zookeeper import kernels, local
-from zookeeper.collection import Collection, distinct_names, folder_of, is_folder, listed, parse
+from zookeeper import local
+from zookeeper.arrangement import correlation, leaf_order
+from zookeeper.collection import Collection, folder_of, is_folder, listed, parse
 from zookeeper.errors import (
-    CheckpointError,
     DataError,
+    DegenerateInputError,
     EmptyZooError,
     IntegrityError,
     NotFoundError,
@@ -33,39 +33,43 @@ from zookeeper.errors import (
     UsageError,
 )
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
+from zookeeper.kernels import MEMORY
 from zookeeper.outcomes import attempt
 from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
-from zookeeper.reader import Reader, feature_key, target_source
+from zookeeper.reader import Reader, target_source
 from zookeeper.records import (
     Checkpoint,
-    Corpus,
     EvidenceSet,
-    FeatureKey,
     FeatureSet,
+    Measurement,
     Outcome,
     ProbeChoice,
     Reading,
     Recipe,
+    SignatureSet,
     Target,
     TargetSource,
-    digest_of,
 )
 from zookeeper.reporter import Reporter, Silent, Stages
 from zookeeper.results import (
     Agreement,
+    Convergence,
     Covariance,
     EvalCard,
     Holding,
-    Pick,
+    Neighbourhood,
     Push,
     Ranking,
     Run,
     Selection,
     Verification,
+    Waste,
 )
 from zookeeper.scores import SCORES
-from zookeeper.selection import Start, copies, greedy_mmi
+from zookeeper.selection import Start
+from zookeeper.selector import Terms, near_duplicates, select, select_for_target
 from zookeeper.settings import Settings
+from zookeeper.space import TaskSpace
 from zookeeper.store import Store
 from zookeeper.store.files import disk
 from zookeeper.tuner import Plan, Tuner
@@ -78,17 +82,23 @@ __all__ = [
     "DEFAULT_LAYER",
     "DEFAULT_SCORES",
     "SCORES",
+    "Picture",
     "Start",
     "Zoo",
     "build_demo",
+    "correlation",
+    "leaf_order",
     "load_covariance",
     "load_results",
+    "near_duplicates",
     "save_covariance",
     "save_text",
     "target_source",
 ]
 
-R = TypeVar("R")
+Picture = Literal["kappa", "mi", "map", "convergence"]
+
+_WASTE = {FeatureSet: "features", EvidenceSet: "evidence", SignatureSet: "signatures"}
 
 
 class Zoo:
@@ -120,6 +130,7 @@ class Zoo:
         self._given_hub = hub
         self._collection = Collection(self.store)
         self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
+        self._space = TaskSpace(self.store, self._reader, self.reporter)
         self._ranker = Ranker(self.store, self._reader, self.reporter)
 
     @cached_property
@@ -184,17 +195,22 @@ class Zoo:
     def holdings(self) -> tuple[Holding, ...]:
         """All checkpoints, by name, with what the zoo has of each."""
         features: defaultdict[str, list[FeatureSet]] = defaultdict(list)
-        for found in self.store.feature_sets():
-            features[f"{found.key.repo_id}@{found.key.commit}"].append(found)
+        for found in self.store.all(FeatureSet):
+            features[found.checkpoint].append(found)
         evidence: defaultdict[str, list[EvidenceSet]] = defaultdict(list)
-        for seen in self.store.evidence_sets():
-            evidence[f"{seen.key.features.repo_id}@{seen.key.features.commit}"].append(seen)
+        for seen in self.store.all(EvidenceSet):
+            evidence[seen.checkpoint].append(seen)
+        signatures: defaultdict[str, list[SignatureSet]] = defaultdict(list)
+        for signed in self.store.all(SignatureSet):
+            signatures[signed.checkpoint].append(signed)
         runs: defaultdict[str, list[str]] = defaultdict(list)
         for run in self.store.runs():
             for member in run.members:
                 runs[str(member.revision)].append(run.id)
         return tuple(
-            Holding(c, tuple(features[name]), tuple(evidence[name]), tuple(runs[name]))
+            Holding(
+                c, tuple(features[name]), tuple(evidence[name]), tuple(runs[name]), tuple(signatures[name])
+            )
             for c in self.store.checkpoints()
             for name in [str(c.revision)]
         )
@@ -216,19 +232,19 @@ class Zoo:
 
         Args:
             names: which.
-            features: whether to delete their features too; else they serve again when one is added again.
+            features: whether to delete what was measured of them too; else it serves again when one is added
+                again.
             dry_run: whether to only say what would go.
         """
 
         def remove(name: str) -> Outcome:
             holding = self.show(name)
-            doomed, evidence = (holding.features, holding.evidence) if features else ((), ())
-            freed = sum(f.size for f in doomed) + sum(e.size for e in evidence)
+            measured: list[Measurement] = [*holding.features, *holding.evidence, *holding.signatures]
+            doomed = measured if features else []
+            freed = sum(one.size for one in doomed)
             if not dry_run:
-                for found in doomed:
-                    self.store.discard_features(found.key)
-                for seen in evidence:
-                    self.store.discard_evidence(seen.key.digest)
+                for one in doomed:
+                    self.store.discard(type(one), one.key.digest)
                 self.store.remove(holding.checkpoint.revision)
             status = "would be removed" if dry_run else "removed"
             return _done(name, status, holding.checkpoint, freed_bytes=freed)
@@ -244,6 +260,7 @@ class Zoo:
         probe: str = "wikitext2",
         max_words: int = 10_000,
         reading: Reading | None = None,
+        signatures_only: bool = False,
     ) -> tuple[Outcome, ...]:
         """Read the probe with checkpoints and keep their features. What is there is not computed again.
 
@@ -252,6 +269,9 @@ class Zoo:
             probe: a named probe, or a text file with a sentence or paragraph a line.
             max_words: rows of features.
             reading: layer, pooling and window.
+            signatures_only: whether to keep signatures in the place of features, which serve to compare
+                checkpoints and nothing else. The features of the first few are kept all the same: the basis
+                of signatures is fitted to them.
 
         Raises:
             EmptyZooError: there are no checkpoints.
@@ -259,29 +279,8 @@ class Zoo:
                 checkpoint is its outcome.
         """
         chosen = self._collection.chosen(names)
-        corpus = self._reader.probe(probe, max_words)
-        choice = _choice_of(probe, max_words, corpus, reading)
-
-        def read(checkpoint: Checkpoint) -> Outcome:
-            found = self._reader.features(checkpoint, corpus, choice.reading, probe)
-            return _done(
-                checkpoint.name,
-                "done" if found.computed else "already there",
-                checkpoint,
-                rows=found.features.n_rows,
-                dimension=found.features.dimension,
-                empty_rows=found.features.n_empty,
-                bytes=found.features.size,
-                key=found.features.key.digest,
-            )
-
-        outcomes, noted = [], False
-        for checkpoint in chosen:
-            outcomes.append(attempt(checkpoint.name, partial(read, checkpoint)))
-            if not (noted or outcomes[-1].failed):
-                self.store.save_note("probe", choice)
-                noted = True
-        return tuple(outcomes)
+        choice, corpus = self._space.choice(probe, max_words, reading)
+        return self._space.probe(chosen, choice, corpus, signatures_only=signatures_only)
 
     def covariance(
         self,
@@ -290,6 +289,11 @@ class Zoo:
         probe: str | None = None,
         max_words: int = 10_000,
         reading: Reading | None = None,
+        signatures: bool = False,
+        refit: bool = False,
+        debiased: bool = False,
+        errors: bool = True,
+        memory: int = MEMORY,
     ) -> Covariance:
         """Task covariance of checkpoints on a probe that they were read with.
 
@@ -298,110 +302,253 @@ class Zoo:
             probe: as in `probe`, with `max_words` and `reading`; the one that was read last by default.
             max_words: as in `probe`.
             reading: as in `probe`.
+            signatures: whether to compare signatures in the place of features.
+            refit: whether to fit the basis of signatures again, to the features that there are now.
+            debiased: whether to leave out pairs of words of the same sentence.
+            errors: whether to give standard errors over sentences.
+            memory: bytes of features to hold at a time.
 
         Raises:
             EmptyZooError: none of them was read with it.
         """
         chosen = self._collection.chosen(names)
-        choice = (
-            _choice_of(probe, max_words, self._reader.probe(probe, max_words), reading)
-            if probe
-            else self.store.load_note("probe", ProbeChoice)
-        )
-        if choice is None:
-            raise EmptyZooError("no checkpoint was probed yet.", fix="zoo probe")
-        keys: dict[Checkpoint, str] = {}
-        sets: list[NDArray[np.float64]] = []
-        left_out: list[Outcome] = []
-        for checkpoint in chosen:
-            key = feature_key(checkpoint, choice.corpus, choice.reading)
-            found = attempt(checkpoint.name, partial(self._probed, key, choice))
-            if isinstance(found, Outcome):
-                left_out.append(found)
-            else:
-                keys[checkpoint] = key.digest
-                sets.append(found)
-        if not sets:
-            raise EmptyZooError(
-                "no checkpoint has features to compare.", why=left_out[0].error, fix=left_out[0].fix
-            )
-        digest = digest_of(list(keys.values()))
-        matrix = self.store.covariance(digest)
-        if matrix is None:
-            with self.reporter.track("aligning", 1000, "‰") as advance:
-                matrix = kernels.covariance(sets, advance=advance)
-            self.store.save_covariance(digest, matrix)
-        return Covariance(
-            names=distinct_names(list(keys)),
-            matrix=matrix,
-            probe=f"{choice.name}, {choice.n_rows:,} words",
-            revisions=tuple(checkpoint.revision for checkpoint in keys),
-            left_out=tuple(left_out),
-        )
+        choice = self._choice(probe, max_words, reading)
+        if signatures:
+            return self._space.estimate(chosen, choice, refit=refit)
+        return self._space.covariance(chosen, choice, debiased=debiased, errors=errors, memory=memory)
 
-    def _probed(self, key: FeatureKey, choice: ProbeChoice) -> NDArray[np.float64]:
-        try:
-            return kernels.centred(self.store.features(key))
-        except NotFoundError as error:
-            reading = choice.reading
-            how = f"-p {shlex.quote(choice.name)} --max-words {choice.max_words} --layer {reading.layer}"
-            how += f" --pool {reading.pooling}"
-            how += f" --max-length {reading.max_length}" if reading.max_length else ""
-            raise CheckpointError(
-                f"not read with {choice.name} yet.",
-                fix=f"zoo probe {how}   reads it with all that were not; or name another probe with -p",
-            ) from error
+    def convergence(
+        self,
+        names: Iterable[str] = (),
+        *,
+        probe: str | None = None,
+        max_words: int = 10_000,
+        reading: Reading | None = None,
+        memory: int = MEMORY,
+    ) -> Convergence:
+        """How the covariance settles as more of the probe is read: how much of it is enough.
+
+        Args:
+            names: which; all by default.
+            probe: as in `covariance`.
+            max_words: as in `probe`.
+            reading: as in `probe`.
+            memory: as in `covariance`.
+
+        Raises:
+            EmptyZooError: none of them was read with it.
+        """
+        chosen = self._collection.chosen(names)
+        return self._space.convergence(chosen, self._choice(probe, max_words, reading), memory=memory)
+
+    def neighbours(
+        self,
+        name: str,
+        k: int = 10,
+        *,
+        names: Iterable[str] = (),
+        probe: str | None = None,
+        max_words: int = 10_000,
+        reading: Reading | None = None,
+    ) -> Neighbourhood:
+        """The checkpoints that are most like one, by their signatures.
+
+        Args:
+            name: the one.
+            k: how many.
+            names: of which; all by default.
+            probe: as in `covariance`.
+            max_words: as in `probe`.
+            reading: as in `probe`.
+
+        Raises:
+            NotFoundError: there is no such checkpoint.
+            CheckpointError: it was not read with the probe.
+        """
+        one = self._collection.find(name)
+        others = [c for c in self._collection.chosen(names) if c != one]
+        return self._space.neighbours(one, others, self._choice(probe, max_words, reading), k)
+
+    def _choice(self, probe: str | None, max_words: int, reading: Reading | None) -> ProbeChoice:
+        """The probe that is named, or the one that was read last."""
+        return self._space.latest() if probe is None else self._space.choice(probe, max_words, reading)[0]
 
     def select(
-        self, k: int, *, start: Start = "mi", names: Iterable[str] = (), covariance: Covariance | None = None
+        self,
+        k: int | None = 5,
+        *,
+        names: Iterable[str] = (),
+        covariance: Covariance | None = None,
+        start: Start = "mi",
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        budget: int | None = None,
+        unit: Literal["parameters", "bytes"] = "parameters",
+        dedupe: float | None = None,
+        exact: bool = False,
+        seconds: float = 10.0,
+        replicates: int = 200,
     ) -> Selection:
         """Choose the checkpoints that say most about the rest, by greedy maximum mutual information.
 
         Args:
-            k: how many.
-            start: ``"mi"``, or ``"hub"`` to begin with the largest row sum.
+            k: how many; None for as many as the budget allows.
             names: of which; all by default.
             covariance: instead of the zoo's own.
+            start: ``"mi"``, or ``"hub"`` to begin with the largest row sum.
+            include: names that are picked first.
+            exclude: names that are not picked, but remain among those to be told about.
+            budget: for all picks together.
+            unit: of the budget: parameters, or bytes to download.
+            dedupe: alignment from which checkpoints count as one; None for exact copies only.
+            exact: whether to look for the best set too.
+            seconds: that looking for it may take.
+            replicates: over resampled sentences, for the stability of picks; 0 for none.
 
         Raises:
-            UsageError: `k` is larger than the zoo.
+            UsageError: the zoo has no such set.
             DegenerateInputError: the covariance is singular.
         """
-        kappa = covariance or self.covariance(names)
-        scale = np.sqrt(np.diag(kappa.matrix))
-        correlation = kappa.matrix / np.outer(scale, scale)
-        groups = copies(correlation)
-        leaders = [group[0] for group in groups]
-        if not 1 <= k <= len(leaders):
-            n_copies = len(kappa.names) - len(leaders)
-            raise UsageError(
-                f"cannot pick {k} of {len(kappa.names)} checkpoints.",
-                why=f"{n_copies} of them are copies of others" if n_copies else None,
-                fix=f"-k between 1 and {len(leaders)}",
-            )
-        chosen, gains = greedy_mmi(kappa.matrix[np.ix_(leaders, leaders)], k, start=start)
-        picks = [leaders[i] for i in chosen]
-        nearest = np.argmax(correlation[:, picks], axis=1)
-        selection = Selection(
-            picks=tuple(
-                Pick(
-                    name=kappa.names[pick],
-                    gain=gain,
-                    total=float(sum(gains[: t + 1])),
-                    stands_for=tuple(kappa.names[i] for i in np.flatnonzero(nearest == t) if i not in picks),
-                    revision=kappa.revisions[pick] if kappa.revisions else None,
-                )
-                for t, (pick, gain) in enumerate(zip(picks, gains, strict=True))
-            ),
+        kappa = covariance or self.covariance(names, errors=False)
+        terms = Terms(
+            k,
             start=start,
-            n_checkpoints=len(kappa.names),
-            probe=kappa.probe,
-            copies=tuple(tuple(kappa.names[i] for i in group) for group in groups if len(group) > 1),
-            left_out=kappa.left_out,
+            include=self._called(kappa, include),
+            exclude=self._called(kappa, exclude),
+            budget=budget,
+            unit=unit,
+            dedupe=dedupe,
+            exact=exact,
+        )
+        deadline = time.monotonic() + seconds
+        selection = select(
+            kappa,
+            terms,
+            costs=None if budget is None else self._costs(kappa, unit),
+            replicates=self._replicates(kappa, replicates),
+            ranked=self._ranked(kappa),
+            stop=lambda: time.monotonic() > deadline,
         )
         if kappa.revisions:
             self.store.save_note("selection", selection)
         return selection
+
+    def select_for_target(
+        self,
+        target: TargetSource | str,
+        k: int = 5,
+        *,
+        names: Iterable[str] = (),
+        half: bool = False,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        layer: str = DEFAULT_LAYER,
+        reading: Reading | None = None,
+        split: str = "train",
+        max_examples: int | None = 2_000,
+    ) -> Selection:
+        """Choose the checkpoints whose features side by side have the greatest evidence on a target.
+
+        Args:
+            target: as in `rank`, which runs those over it that were not yet.
+            k: how many.
+            names: of which; all by default.
+            half: whether to go half by evidence and half by mutual information on the probe.
+            include: as in `select`.
+            exclude: as in `select`.
+            layer: as in `rank`.
+            reading: as in `rank`.
+            split: as in `rank`.
+            max_examples: as in `rank`.
+
+        Raises:
+            ZooError: as `rank` and `select`.
+        """
+        ranking = self.rank(
+            target,
+            names,
+            scores=("logme",),
+            layer=layer,
+            reading=reading,
+            split=split,
+            max_examples=max_examples,
+            bootstrap=0,
+        )
+        if not ranking.scores:
+            raise EmptyZooError("no checkpoint could be read.", why=ranking.failures[0].error)
+        scored = {score.name: score for score in ranking.scores}
+        checkpoints = [self._collection.find(str(score.revision)) for score in ranking.scores]
+        kappa = self._covariance_of(checkpoints)
+        found = select_for_target(
+            {name: self._ranker.evidence(score) for name, score in scored.items()},
+            Terms(k, include=tuple(include), exclude=tuple(exclude)),
+            kappa=kappa and replace(kappa, names=tuple(scored)),
+            half=half,
+        )
+        picks = (replace(pick, revision=scored[pick.name].revision) for pick in found.picks)
+        found = replace(
+            found, picks=tuple(picks), target=ranking.target, split=split, left_out=ranking.failures
+        )
+        self.store.save_note("selection", found)
+        return found
+
+    def _replicates(self, kappa: Covariance, n: int) -> Iterable[NDArray[np.float64]]:
+        """The covariance over resampled sentences, where there are features to resample."""
+        if not n or kappa.probed is None:
+            return ()
+        try:
+            jackknife = self._space.jackknife(self._checkpoints(kappa), kappa.probed)
+        except (NotFoundError, DegenerateInputError) as error:
+            self.reporter.note(f"nothing is known of the stability of picks: {error.message}")
+            return ()
+        return jackknife.replicates(kappa.matrix, n)
+
+    def _checkpoints(self, kappa: Covariance) -> list[Checkpoint]:
+        return [self._collection.find(str(revision)) for revision in kappa.revisions]
+
+    def _costs(self, kappa: Covariance, unit: Literal["parameters", "bytes"]) -> list[int]:
+        """What each checkpoint costs.
+
+        Raises:
+            UsageError: this is not known of all.
+        """
+        if not kappa.revisions:
+            raise UsageError("a covariance from a file says nothing of sizes.", fix="leave out --budget")
+        costs = []
+        for checkpoint in self._checkpoints(kappa):
+            cost = checkpoint.parameters if unit == "parameters" else checkpoint.download_bytes
+            if not cost:
+                raise UsageError(
+                    f"it is not known how many {unit} {checkpoint.name} has.",
+                    fix="--budget in GB, or name the others" if unit == "parameters" else "name the others",
+                )
+            costs.append(cost)
+        return costs
+
+    def _called(self, kappa: Covariance, names: Iterable[str]) -> tuple[str, ...]:
+        """The names in a covariance of what a user calls otherwise."""
+        by_revision = dict(zip(kappa.revisions, kappa.names, strict=False))
+
+        def called(name: str) -> str:
+            if name in kappa.names or not by_revision:
+                return name
+            revision = self._collection.find(name).revision
+            if revision not in by_revision:
+                raise UsageError(f"{name} is not among the checkpoints to choose from.")
+            return by_revision[revision]
+
+        return tuple(called(name) for name in names)
+
+    def _ranked(self, kappa: Covariance) -> list[str]:
+        """Names in a covariance, in the order of the latest ranking."""
+        try:
+            ranking = self.store.load_note("ranking", Ranking)
+        except IntegrityError as error:
+            self.reporter.note(f"no comparison with the latest ranking: {error.message}")
+            ranking = None
+        by_revision = dict(zip(kappa.revisions, kappa.names, strict=False))
+        scores = ranking.scores if ranking else ()
+        return [by_revision[score.revision] for score in scores if score.revision in by_revision]
 
     def rank(
         self,
@@ -490,11 +637,16 @@ class Zoo:
 
     def _alignment(self, checkpoints: Sequence[Checkpoint]) -> NDArray[np.float64] | None:
         """Their covariance on the probe that was read last, if all of them were read with it."""
+        kappa = self._covariance_of(checkpoints)
+        return None if kappa is None else kappa.matrix
+
+    def _covariance_of(self, checkpoints: Sequence[Checkpoint]) -> Covariance | None:
+        """As `_alignment`, with names."""
         try:
-            kappa = self.covariance([str(checkpoint.revision) for checkpoint in checkpoints])
+            kappa = self._space.covariance(checkpoints, self._space.latest())
         except EmptyZooError:
             return None
-        return None if kappa.left_out else kappa.matrix
+        return None if kappa.left_out else kappa
 
     def agreement(self, ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreement, ...]:
         """How well the scores of a ranking, and its baselines, agree with true results.
@@ -645,10 +797,71 @@ class Zoo:
 
     # Care
 
+    def waste(self, *, features: bool = False, delete: bool = False) -> tuple[Waste, ...]:
+        """What can be deleted, because nothing asks for it or because it can be made again.
+
+        Args:
+            features: whether to spare the features of the probe that was read last too; each gets a
+                signature first, by which it can be compared ever after.
+            delete: whether to delete it.
+        """
+        pinned = {str(checkpoint.revision): checkpoint for checkpoint in self.store.checkpoints()}
+        everything: list[Measurement] = [
+            *self.store.all(FeatureSet),
+            *self.store.all(EvidenceSet),
+            *self.store.all(SignatureSet),
+        ]
+        reasons: dict[str, list[Measurement]] = {
+            "of checkpoints that are not in the zoo": [e for e in everything if e.checkpoint not in pinned],
+        }
+        if features:
+            reasons["have a signature"] = list(
+                self._space.sign_features(list(pinned.values()), self._space.latest())
+            )
+        found = []
+        for why, doomed in reasons.items():
+            for kind in dict.fromkeys(map(type, doomed)):
+                alike = [one for one in doomed if type(one) is kind]
+                found.append(Waste(_WASTE[kind], why, len(alike), sum(one.size for one in alike)))
+            if delete:
+                for one in doomed:
+                    self.store.discard(type(one), one.key.digest)
+        return tuple(found)
+
     def verify(self) -> Verification:
         """Read and hash all that is stored."""
         with self.reporter.track("verifying", len(self.store.artefacts()), "artefacts") as advance:
             return self.store.verify(advance)
+
+    def draw(self, kind: Picture, found: Covariance | Selection | Convergence, path: Path) -> None:
+        """Draw a picture into a file.
+
+        Args:
+            kind: ``"kappa"`` and ``"map"`` of a covariance, ``"mi"`` of a selection, ``"convergence"``.
+            found: of which.
+            path: of a ``.png``, ``.svg`` or ``.pdf``.
+
+        Raises:
+            UsageError: another ending.
+            StorageError: the disk refuses.
+        """
+        from zookeeper import pictures
+
+        if isinstance(found, Convergence):
+            pictures.draw_convergence(found, path)
+        elif isinstance(found, Selection):
+            pictures.draw_gains(found, path)
+        elif kind == "kappa":
+            pictures.draw_kappa(found, path)
+        else:
+            pictures.draw_map(found, path, picks=self._picked(found))
+
+    def _picked(self, kappa: Covariance) -> list[str]:
+        """Names in a covariance of what was selected last."""
+        selection = self.store.load_note("selection", Selection)
+        by_revision = dict(zip(kappa.revisions, kappa.names, strict=False))
+        picks = selection.picks if selection else ()
+        return [by_revision[pick.revision] for pick in picks if pick.revision in by_revision]
 
 
 def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
@@ -665,11 +878,6 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
 
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
     return Outcome(name, status, checkpoint.revision, details=details)
-
-
-def _choice_of(probe: str, max_words: int, corpus: Corpus, reading: Reading | None) -> ProbeChoice:
-    settled = (reading or Reading()).settled(corpus.unit)
-    return ProbeChoice(probe, max_words, corpus.digest, corpus.n_rows, settled)
 
 
 def _aim(target: Target) -> tuple[object, ...]:

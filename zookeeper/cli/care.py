@@ -1,4 +1,4 @@
-"""verify, demo."""
+"""verify, gc, demo."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ def verify(ctx: typer.Context, json: Json = False) -> None:
     show(views.verification(found), as_json=json)
     if found.damaged:
         raise typer.Exit(1)
+
+
+def gc(
+    ctx: typer.Context,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features", help="The features of the last probe too; a signature of each stays for comparing."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; else only say what would go.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete what nothing asks for any more, or what can be made again.
+
+    `zoo gc`    `zoo gc --features --yes`
+    """
+    show(views.waste(ctx.obj.waste(features=features, delete=yes), deleted=yes), as_json=json)
 
 
 def demo(
@@ -106,4 +124,4 @@ def _inside(folder: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-COMMANDS = (demo, verify)
+COMMANDS = (demo, gc, verify)

@@ -1,19 +1,27 @@
-"""probe, covariance, select, rank."""
+"""probe, covariance, neighbours, select, rank, plot."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from zookeeper.cli import options, views
+from zookeeper.cli import comparing, options, views
 from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import say, show
 from zookeeper.errors import UsageError
 from zookeeper.records import Reading
 from zookeeper.results import Covariance
-from zookeeper.zoo import DEFAULT_LAYER, DEFAULT_SCORES, Start, load_covariance, load_results, save_covariance
+from zookeeper.zoo import (
+    DEFAULT_LAYER,
+    DEFAULT_SCORES,
+    Picture,
+    Start,
+    load_covariance,
+    load_results,
+    save_covariance,
+)
 
 PANEL = "Measure and choose"
 
@@ -28,6 +36,12 @@ def probe(
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    signatures_only: Annotated[
+        bool,
+        typer.Option(
+            "--signatures-only", help="Keep a signature of 200 kB in the place of features, from the 17th on."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Read the probe with each checkpoint and keep its features. What is there is not computed again.
@@ -35,7 +49,13 @@ def probe(
     `zoo probe`    `zoo probe roberta-base --layer mean`    `zoo probe -p my-text.txt`
     """
     reading = options.reading(layer, pool, max_length)
-    found = ctx.obj.probe(models_of(models), probe=probe, max_words=max_words, reading=reading)
+    found = ctx.obj.probe(
+        models_of(models),
+        probe=probe,
+        max_words=max_words,
+        reading=reading,
+        signatures_only=signatures_only,
+    )
     show(views.probed(found), as_json=json)
 
 
@@ -47,61 +67,237 @@ def covariance(
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    signatures: options.Signatures = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit the basis of signatures to the features there are now.")
+    ] = False,
+    debias: options.Debias = None,
+    shrink: options.Shrink = 0.0,
+    convergence: Annotated[
+        bool, typer.Option("--convergence", help="Show how κ settles as more of the probe is read.")
+    ] = False,
+    errors: Annotated[
+        bool, typer.Option("--errors/--no-errors", help="Give standard errors over sentences.")
+    ] = True,
+    memory: options.Memory = "4GB",
     output: Annotated[
         Path | None,
         typer.Option(
             "-o", "--output", metavar="FILE", help="Write the matrix as .npy or .csv.", show_default=False
         ),
     ] = None,
+    show_: options.Show = False,
     json: Json = False,
 ) -> None:
     """Compare the tasks behind checkpoints: the alignment of their features on the probe.
 
-    `zoo covariance`    `zoo covariance -o kappa.csv`
+    `zoo covariance`    `zoo covariance --signatures`    `zoo covariance -o kappa.csv`
     """
-    found = _kappa(ctx, models, probe, max_words, options.reading(layer, pool, max_length))
+    reading = options.probed(probe, max_words, layer, pool, max_length)
+    names = models_of(models)
+    read = {"probe": probe, "max_words": max_words, "reading": reading}
+    if convergence:
+        options.only(ctx, "convergence", "models", *options.PROBED, "memory", "json")
+        found = ctx.obj.convergence(names, **read, memory=options.bytes_of(memory))
+        show(comparing.convergence(found), as_json=json)
+        return
+    if signatures:
+        options.only(
+            ctx, "signatures", "models", *options.PROBED, "refit", "shrink", "output", "show_", "json"
+        )
+    elif refit:
+        raise UsageError("--refit is for signatures.", fix="--signatures --refit")
+    kappa = ctx.obj.covariance(
+        names,
+        **read,
+        signatures=signatures,
+        refit=refit,
+        debiased=debias is not None,
+        errors=errors,
+        memory=options.bytes_of(memory),
+    ).shrunk(shrink)
     if output:
-        for path in save_covariance(found, output):
+        for path in save_covariance(kappa, output):
             say(f"Written: {path}")
-    show(views.covariance(found), as_json=json)
+    show(comparing.covariance(kappa, show=show_), as_json=json)
 
 
-def select(
+def neighbours(
     ctx: typer.Context,
-    models: options.Models = None,
-    k: Annotated[int, typer.Option("-k", help="How many to choose.")] = 5,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The checkpoint to start from.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many to show.")] = 10,
     probe: options.ProbeRead = None,
     max_words: options.MaxWords = 10_000,
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    json: Json = False,
+) -> None:
+    """Find the checkpoints whose tasks are nearest to that of one.
+
+    `zoo neighbours roberta-base`
+    """
+    reading = options.probed(probe, max_words, layer, pool, max_length)
+    found = ctx.obj.neighbours(model, k, probe=probe, max_words=max_words, reading=reading)
+    show(comparing.neighbourhood(found), as_json=json)
+
+
+def select(
+    ctx: typer.Context,
+    models: options.Models = None,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", help="How many to choose; 5, or what fits a budget.", show_default=False),
+    ] = None,
+    target: options.TargetIfNew = None,
+    half_mmi: Annotated[
+        bool, typer.Option("--half-mmi", help="Go half by the target and half by mutual information.")
+    ] = False,
     start: Annotated[
         Start, typer.Option(help="First pick: by mutual information, or the hub of the zoo.")
     ] = "mi",
-    covariance: Annotated[
-        Path | None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="Pick it first; may be repeated.", show_default=False),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="Do not pick it; may be repeated.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str | None,
         typer.Option(
-            metavar="FILE", help="Choose by this matrix (.npy, .csv), not the zoo's own.", show_default=False
+            metavar="SIZE",
+            help="For all picks together: parameters (500M, 1.5B) or bytes (2GB).",
+            show_default=False,
         ),
     ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Names for a .npy matrix, one a line.", show_default=False),
+    dedupe: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=1, metavar="κ", help="Count near-duplicates as one from here.", show_default=False
+        ),
     ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Look for the best set too, and prove it.")] = False,
+    seconds: Annotated[float, typer.Option(min=0, help="That --exact may take.")] = 10.0,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Resampled probes, for how stable picks are; 0 for none.")
+    ] = 200,
+    probe: options.ProbeRead = None,
+    max_words: options.MaxWords = 10_000,
+    layer: options.Layer = "last",
+    pool: options.Pool = "auto",
+    max_length: options.MaxLength = None,
+    signatures: options.Signatures = False,
+    debias: options.Debias = None,
+    shrink: options.Shrink = 0.0,
+    covariance: options.CovarianceFile = None,
+    names: options.NamesFile = None,
+    split: Annotated[str, typer.Option(help="Of the target: whose labels to use.")] = "train",
+    max_examples: Annotated[
+        int, typer.Option(min=0, help="Of the target: at most so many sentences; 0 for all.")
+    ] = 2_000,
+    config: options.Config = None,
+    text_column: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
+    label_column: options.LabelColumn = None,
+    task: options.TaskName = None,
+    columns: options.Columns = None,
+    fold_bio: options.FoldBio = False,
+    show_: options.Show = False,
     json: Json = False,
 ) -> None:
-    """Choose the few checkpoints that say most about the rest, by maximum mutual information.
+    """Choose the few checkpoints that say most about the rest, or about a target.
 
-    `zoo select -k 5`    `zoo select --covariance kappa.npy --names names.txt -k 5`
+    Without a target by maximum mutual information on the probe; with one by the evidence of their features
+    side by side.
+
+    `zoo select -k 5`    `zoo select --target conll2000 -k 5`    `zoo select --budget 500M`
     """
-    if covariance and models:
-        raise UsageError("a covariance from a file has its own names.", fix="leave out the checkpoints")
-    if covariance:
-        kappa = load_covariance(covariance, names)
+    chosen = {"include": include or (), "exclude": exclude or ()}
+    if target is not None:
+        options.only(
+            ctx,
+            "target",
+            *("models", "k", "half_mmi", "include", "exclude", "pool", "max_length", "show_", "json"),
+            *("split", "max_examples", *options.TARGET),
+        )
+        found = ctx.obj.select_for_target(
+            options.target_source(
+                target, config, text_column, label_column, task, columns, pair_column, fold_bio
+            ),
+            5 if k is None else k,
+            names=models_of(models),
+            half=half_mmi,
+            reading=Reading(pooling=pool, max_length=max_length),
+            split=split,
+            max_examples=max_examples or None,
+            **chosen,
+        )
+        show(comparing.selection(found, show=show_), as_json=json)
+        return
+    if half_mmi:
+        raise UsageError("--half-mmi is for a --target.")
+    amount, unit = options.budget_of(budget) if budget else (None, "parameters")
+    found = ctx.obj.select(
+        5 if k is None and not budget else k,
+        covariance=_kappa(
+            ctx,
+            models_of(models),
+            covariance,
+            names,
+            probe=probe,
+            max_words=max_words,
+            reading=options.probed(probe, max_words, layer, pool, max_length),
+            signatures=signatures,
+            debiased=debias is not None,
+        ).shrunk(shrink),
+        start=start,
+        budget=amount,
+        unit=unit,
+        dedupe=dedupe,
+        exact=exact,
+        seconds=seconds,
+        replicates=bootstrap,
+        **chosen,
+    )
+    show(comparing.selection(found, show=show_), as_json=json)
+
+
+def plot(
+    ctx: typer.Context,
+    kind: Annotated[Picture, typer.Argument(metavar="kappa|mi|map|convergence", help="What to draw.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.", show_default=False)
+    ],
+    models: options.ModelsOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Picks of the curve of mutual information.")] = 5,
+    probe: options.ProbeRead = None,
+    max_words: options.MaxWords = 10_000,
+    layer: options.Layer = "last",
+    pool: options.Pool = "auto",
+    max_length: options.MaxLength = None,
+    signatures: options.Signatures = False,
+    debias: options.Debias = None,
+    covariance: options.CovarianceFile = None,
+    names: options.NamesFile = None,
+    json: Json = False,
+) -> None:
+    """Draw the covariance, the gains of a selection, a map of the zoo, or how much probe is enough.
+
+    `zoo plot kappa -o kappa.svg`    `zoo plot mi -k 10 -o mi.png`
+    """
+    reading = options.probed(probe, max_words, layer, pool, max_length)
+    read = {"probe": probe, "max_words": max_words, "reading": reading}
+    chosen = models_of(models)
+    if kind == "convergence":
+        ctx.obj.draw(kind, ctx.obj.convergence(chosen, **read), output)
     else:
-        kappa = _kappa(ctx, models, probe, max_words, options.reading(layer, pool, max_length))
-    found = ctx.obj.select(k, start=start, covariance=kappa)
-    show(views.selection(found), as_json=json)
+        kappa = _kappa(
+            ctx, chosen, covariance, names, **read, signatures=signatures, debiased=debias is not None
+        )
+        ctx.obj.draw(kind, ctx.obj.select(k, covariance=kappa) if kind == "mi" else kappa, output)
+    show(views.drawn(kind, output), as_json=json)
 
 
 def rank(
@@ -210,18 +406,19 @@ def rank(
 
 
 def _kappa(
-    ctx: typer.Context, models: list[str] | None, probe: str | None, max_words: int, reading: Reading
+    ctx: typer.Context, chosen: list[str], file: Path | None, names: Path | None, **how: Any
 ) -> Covariance:
-    """The zoo's covariance on the probe that the options name together."""
-    if probe is None and (max_words, reading) != (10_000, Reading()):
-        raise UsageError(
-            "--max-words, --layer, --pool and --max-length say how a probe was read.",
-            why="none is named, so the last one counts, as it was read",
-            fix="name it with -p",
-        )
-    names = models_of(models)
-    found: Covariance = ctx.obj.covariance(names, probe=probe, max_words=max_words, reading=reading)
-    return found
+    """The matrix in a file, or the zoo's own."""
+    if file is None:
+        found: Covariance = ctx.obj.covariance(chosen, **how, errors=False)
+        return found
+    options.only(
+        ctx,
+        "covariance",
+        *("names", "kind", "output", "k", "start", "include", "exclude", "dedupe", "exact", "seconds"),
+        *("shrink", "show_", "json"),
+    )
+    return load_covariance(file, names)
 
 
-COMMANDS = (probe, covariance, select, rank)
+COMMANDS = (probe, covariance, neighbours, select, rank, plot)

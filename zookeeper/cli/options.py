@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,6 +18,12 @@ Models = Annotated[
         help="Checkpoints of the zoo, by id, last part of the id, or ./folder; @selection and @ranking stand "
         "for the latest. All by default.",
         show_default=False,
+    ),
+]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="As in other commands; may be repeated.", show_default=False
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
@@ -111,9 +118,92 @@ def target_source(
     )
 
 
+Memory = Annotated[
+    str, typer.Option(metavar="SIZE", help="Features to hold at a time, such as 500MB or 8GB.")
+]
+Debias = Annotated[
+    Literal["sentence"] | None,
+    typer.Option(
+        help="sentence: leave out pairs of words of the same sentence, which few words are biased by.",
+        show_default=False,
+    ),
+]
+Shrink = Annotated[float, typer.Option(min=0, max=0.999, metavar="SHARE", help="Of the identity, to mix in.")]
+Signatures = Annotated[
+    bool, typer.Option("--signatures", help="Compare signatures, which need no features once they are made.")
+]
+CovarianceFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Use this matrix (.npy, .csv), not the zoo's own.", show_default=False),
+]
+NamesFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Names for a .npy matrix, one a line.", show_default=False),
+]
+Show = Annotated[bool, typer.Option("--show", help="Draw it in the terminal too.")]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
+
+
+def bytes_of(text: str) -> int:
+    """Bytes that a user writes as 500MB or 8GB.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise UsageError(f'"{text}" is no size.', fix="such as 500MB or 8GB")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def budget_of(text: str) -> tuple[int, Literal["parameters", "bytes"]]:
+    """A budget: 500M or 1.5B are parameters, 800MB and 2GB are bytes.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if re.fullmatch(r".*[KMGT]i?B", text.strip(), re.IGNORECASE):
+        return bytes_of(text), "bytes"
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMBT]?)", text.strip(), re.IGNORECASE)
+    if not found:
+        raise UsageError(
+            f'"{text}" is no budget.', fix="parameters, as in 500M or 1.5B; or a size, as in 2GB"
+        )
+    return int(float(found[1]) * _UNITS[found[2].upper()]), "parameters"
+
+
 def reading(layer: str, pool: Pooling, max_length: int | None) -> Reading:
     """What the reading options say together."""
     return Reading(layer=layer, pooling=pool, max_length=max_length)
+
+
+def probed(probe: str | None, max_words: int, layer: str, pool: Pooling, max_length: int | None) -> Reading:
+    """How the probe that is named was read.
+
+    Raises:
+        UsageError: none is named, so that the last one counts, as it was read.
+    """
+    given = reading(layer, pool, max_length)
+    if probe is None and (max_words, given) != (10_000, Reading()):
+        raise UsageError(
+            "--max-words, --layer, --pool and --max-length say how a probe was read.",
+            why="none is named, so the last one counts, as it was read",
+            fix="name it with -p",
+        )
+    return given
+
+
+PROBED = ("probe", "max_words", "layer", "pool", "max_length")
+TARGET = (
+    "config",
+    "text_column",
+    "pair_column",
+    "label_column",
+    "task",
+    "columns",
+    "fold_bio",
+)
 
 
 def only(ctx: typer.Context, with_: str, *names: str) -> None:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from zookeeper.cli.output import Column, View, count, number, short, size
 from zookeeper.plain import plain
 from zookeeper.records import Outcome, Target
 from zookeeper.results import (
     Agreement,
-    Covariance,
     Estimate,
     Holding,
     Push,
     Ranking,
     Run,
     Score,
-    Selection,
     Verification,
+    Waste,
 )
 from zookeeper.zoo import SCORES
-
-_NEAR_DUPLICATE = 0.95
-_ISOLATED = 0.05
 
 
 def outcomes(command: str, found: Sequence[Outcome], *, columns: Sequence[tuple[Column, str]] = ()) -> View:
@@ -139,74 +134,42 @@ def holding(found: Holding) -> View:
         for f in found.features
     ]
     rows += [
+        ["signature", f"{s.source}: {size(s.size)}, {1 - s.residual**2:.1%} of it within the basis"]
+        for s in found.signatures
+    ]
+    rows += [
         ["evidence", f"{e.source}: {e.n:,} x {e.dimension}, {len(e.layers)} layers, {size(e.size)}"]
         for e in found.evidence
     ]
     return View("show", plain(found), [Column("WHAT"), Column(checkpoint.name)], rows)
 
 
-def covariance(found: Covariance) -> View:
-    """`zoo covariance`."""
-    matrix, names = found.matrix, found.names
-    m = len(names)
-    others = matrix - 2 * np.eye(m)
-    nearest = others.argmax(axis=1)
-    rows: list[list[Any]] = []
-    for i, name in enumerate(names):
-        if m == 1:
-            rows.append([name, None, None, None, ""])
-            continue
-        j = int(nearest[i])
-        kappa = matrix[i, j]
-        note = "near-duplicate" if kappa >= _NEAR_DUPLICATE else "isolated" if kappa < _ISOLATED else ""
-        rows.append([name, names[j], float(matrix[i, j]), float(others[i].sum() + 1) / (m - 1), note])
-    smallest = float(np.linalg.eigvalsh(matrix)[0])
-    notes = [] if m > 1 else ["One checkpoint has nothing to be compared with; add more."]
+def waste(found: Sequence[Waste], *, deleted: bool) -> View:
+    """`zoo gc`."""
+    freed = size(sum(one.size for one in found))
+    if not found:
+        notes = ["There is nothing to delete."]
+    elif deleted:
+        notes = [f"Freed {freed}."]
+    else:
+        notes = [f"Would free {freed}. Nothing deleted; to delete: the same with --yes"]
     return View(
-        "covariance",
-        {
-            "probe": found.probe,
-            "names": list(names),
-            "revisions": [plain(revision) for revision in found.revisions],
-            "matrix": matrix.tolist(),
-            "smallest_eigenvalue": smallest,
-            "left_out": plain(found.left_out),
-        },
+        "gc",
+        {"waste": plain(tuple(found)), "deleted": deleted},
         [
-            Column("MODEL"),
-            Column("NEAREST"),
-            Column("κ", number(3), right=True),
-            Column("MEAN κ", number(3), right=True),
-            Column("NOTE"),
+            Column("WHAT"),
+            Column("ITEMS", right=True),
+            Column("SIZE", size, right=True),
+            Column("WHY"),
         ],
-        rows,
-        heading=f"κ of {m} checkpoints on {found.probe or 'a file'}; smallest eigenvalue {smallest:.3g}",
+        [[one.what, one.items, one.size, one.why] for one in found],
         notes=notes,
-        outcomes=[*found.left_out, *(Outcome(name, "done") for name in names)],
     )
 
 
-def selection(found: Selection) -> View:
-    """`zoo select`."""
-    notes = ["GAIN, TOTAL: nats of mutual information between the chosen and the rest."]
-    if ending := next((n for n, p in enumerate(found.picks, 1) if p.gain <= 0), None):
-        notes.append(f"From pick {ending} on, a pick says less about the rest than it takes from it.")
-    notes += [f"Exact copies, counted once: {', '.join(group)}." for group in found.copies]
-    return View(
-        "select",
-        plain(found),
-        [
-            Column("#", right=True),
-            Column("MODEL"),
-            Column("GAIN", number(2), right=True),
-            Column("TOTAL", number(2), right=True),
-            Column("STANDS FOR", _some),
-        ],
-        [[n, p.name, p.gain, p.total, ", ".join(p.stands_for)] for n, p in enumerate(found.picks, 1)],
-        heading=f"{len(found.picks)} of {found.n_checkpoints} checkpoints on {found.probe or 'this matrix'}",
-        notes=notes,
-        outcomes=[*found.left_out, *(Outcome(pick.name, "done") for pick in found.picks)],
-    )
+def drawn(kind: str, path: Path) -> View:
+    """`zoo plot`."""
+    return View("plot", {"kind": kind, "file": str(path)}, notes=[f"Written: {path}"])
 
 
 def ranking(found: Ranking, *, wide: bool = False) -> View:
@@ -254,7 +217,7 @@ def ranking(found: Ranking, *, wide: bool = False) -> View:
         plain(found),
         [column for column, _ in columns],
         rows,
-        heading=_target_line(found.target, found.split),
+        heading=target_line(found.target, found.split),
         notes=notes,
         outcomes=[*found.failures, *(Outcome(score.name, "done") for score in found.scores)],
     )
@@ -307,7 +270,7 @@ def agreement(ranking: Ranking, found: Sequence[Agreement]) -> View:
             ]
             for a in found
         ],
-        heading=_target_line(ranking.target, ranking.split),
+        heading=target_line(ranking.target, ranking.split),
         notes=[
             f"In brackets {ranking.level:.0%} over resampled checkpoints.",
             "TOP: whether the first is the best. REGRET: what following the score costs, in results.",
@@ -354,7 +317,7 @@ def run(found: Run) -> View:
         ],
         rows,
         heading=f"run {found.id}: {', '.join(member.name for member in found.members)}\n"
-        f"{_target_line(found.target, 'train')}{held_out}",
+        f"{target_line(found.target, 'train')}{held_out}",
         notes=[
             f"Weights of pass {best.number} of {len(found.history) - 1}, {found.seconds:.1f} s.",
             f"Card: zoo card {found.id}    Publish: zoo push {found.id} OWNER/NAME",
@@ -370,7 +333,7 @@ def runs(found: Sequence[Run]) -> View:
         [
             Column("RUN", right=True),
             Column("TARGET"),
-            Column("MEMBERS", _some),
+            Column("MEMBERS", some),
             Column("METRIC"),
             Column("VALIDATION", number(4), right=True),
             Column("TEST", number(4), right=True),
@@ -420,7 +383,8 @@ def verification(found: Verification) -> View:
     )
 
 
-def _target_line(target: Target, split: str) -> str:
+def target_line(target: Target, split: str) -> str:
+    """A target in a sentence."""
     classes = f", {len(target.classes)} classes" if target.classes else ""
     return (
         f"{target.name}: {target.task}, {target.label_column} of {target.text_column}{classes}; "
@@ -429,7 +393,7 @@ def _target_line(target: Target, split: str) -> str:
     )
 
 
-def _some(names: str) -> str:
+def some(names: str) -> str:
     """The first of many names, and how many more."""
     first, *more = names.split(", ")
     return f"{first} +{len(more)}" if more else first

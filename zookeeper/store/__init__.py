@@ -4,7 +4,7 @@
     HOME/checkpoints/<digest>.json                a pinned checkpoint
     HOME/runs/<id>/manifest.json, arrays.safetensors
     HOME/notes/<name>.json                        the latest selection, the latest ranking
-    CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      features, evidence, covariances
+    CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      what was measured, of six kinds
 
 An artefact is a manifest and its arrays. The manifest holds the record of what the arrays are, their SHA-256,
 which is checked when a process first reads them (of each array, where only some are read), and a seal: the
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,14 +31,36 @@ from safetensors import numpy as safetensors
 
 from zookeeper.errors import IntegrityError, NotFoundError, StorageError
 from zookeeper.plain import decode, encode, plain
-from zookeeper.records import Checkpoint, EvidenceSet, FeatureKey, FeatureSet, Revision, digest_of
+from zookeeper.records import (
+    AlignmentSet,
+    BasisSet,
+    Checkpoint,
+    EvidenceSet,
+    FeatureSet,
+    JackknifeSet,
+    Revision,
+    SignatureSet,
+    digest_of,
+)
 from zookeeper.results import Run, Verification
 from zookeeper.store import files
 from zookeeper.store.migrations import migrate
 
 Arrays = Mapping[str, NDArray[Any]]
+Measured = FeatureSet | BasisSet | SignatureSet | AlignmentSet | JackknifeSet | EvidenceSet
 R = TypeVar("R")
+M = TypeVar("M", FeatureSet, BasisSet, SignatureSet, AlignmentSet, JackknifeSet, EvidenceSet)
 
+# Where each kind lies in the cache.
+_KINDS: dict[type[Measured], str] = {
+    FeatureSet: "features",
+    BasisSet: "bases",
+    SignatureSet: "signatures",
+    AlignmentSet: "alignments",
+    JackknifeSet: "jackknives",
+    EvidenceSet: "evidence",
+}
+_TYPES = {folder: kind for kind, folder in _KINDS.items()}
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.safetensors"
 
 
@@ -93,95 +116,47 @@ class Store:
     def _checkpoint_path(self, revision: Revision) -> Path:
         return self.home / "checkpoints" / f"{digest_of([revision.repo_id, revision.commit])[:40]}.json"
 
-    # Features
+    # What was measured
 
-    def feature_set(self, key: FeatureKey) -> FeatureSet | None:
-        """The feature set of that key, or None; the files decide, not the index."""
-        return self._record(FeatureSet, self._artefact_path("features", key.digest))
-
-    def feature_sets(self) -> tuple[FeatureSet, ...]:
-        """All feature sets; the files decide, the index only saves reading them."""
-        indexed = (decode(FeatureSet, text) for text in self._records("feature"))
-        known = {features.key.digest: features for features in indexed}
-        folders = sorted(self.cache.glob("features/v1/??/[!.]*"))
-        found = (known.get(folder.name) or self._record(FeatureSet, folder) for folder in folders)
-        return tuple(features for features in found if features is not None)
-
-    def save_features(self, features: FeatureSet, array: NDArray[Any], provenance: Mapping[str, str]) -> None:
-        """Store a feature set: files first, then the index."""
+    def save(
+        self, found: Measured, arrays: Arrays, provenance: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Store what was measured: files first, then the index."""
         self._connection(create=True)
-        folder = self._artefact_path("features", features.key.digest)
-        self._publish(folder, features, {"features": array}, provenance)
+        folder = self._artefact_path(type(found), found.key.digest)
+        self._publish(folder, found, arrays, provenance, replace=isinstance(found, AlignmentSet))
         with self._writing() as db:
-            _index_features(db, features)
+            _index_measured(db, found)
 
-    def features(self, key: FeatureKey) -> NDArray[Any]:
-        """The (n, d) array of a feature set.
+    def find(self, kind: type[M], digest: str) -> M | None:
+        """What is stored under that digest, or None; the files decide, not the index."""
+        return self._record(kind, self._artefact_path(kind, digest))
+
+    def all(self, kind: type[M]) -> tuple[M, ...]:
+        """All of a kind; the files decide, the index only saves reading them."""
+        indexed = (decode(kind, text) for text in self._records("measured", kind=_KINDS[kind]))
+        known = {found.key.digest: found for found in indexed}
+        folders = sorted(self.cache.glob(f"{_KINDS[kind]}/v1/??/[!.]*"))
+        found = (known.get(folder.name) or self._record(kind, folder) for folder in folders)
+        return tuple(one for one in found if one is not None)
+
+    def arrays(self, kind: type[Measured], digest: str, names: Collection[str] | None = None) -> Arrays:
+        """The arrays that were stored under that digest, or of these names those that there are.
 
         Raises:
-            NotFoundError: there is none.
-            IntegrityError: its bytes are not the ones that were stored.
+            NotFoundError: there are none.
+            IntegrityError: their bytes are not the ones that were stored.
         """
-        return self._arrays(self._artefact_path("features", key.digest))["features"]
+        return self._arrays(self._artefact_path(kind, digest), names)
 
-    def discard_features(self, key: FeatureKey) -> int:
-        """Delete a feature set; gives the bytes that were freed."""
-        folder = self._artefact_path("features", key.digest)
+    def discard(self, kind: type[Measured], digest: str) -> int:
+        """Delete what is stored under that digest; gives the bytes that were freed."""
+        folder = self._artefact_path(kind, digest)
         size = sum(file.stat().st_size for file in folder.glob("*"))
         files.retire(folder)
         with self._writing() as db:
-            db.execute("DELETE FROM feature WHERE key = ?", (key.digest,))
+            db.execute("DELETE FROM measured WHERE kind = ? AND key = ?", (_KINDS[kind], digest))
         return size
-
-    # Evidence
-
-    def save_evidence(self, evidence: EvidenceSet, arrays: Arrays, provenance: Mapping[str, str]) -> None:
-        """Store the evidence of a checkpoint on a target."""
-        self._connection(create=True)
-        folder = self._artefact_path("evidence", evidence.key.digest)
-        self._publish(folder, evidence, arrays, provenance)
-        with self._writing() as db:
-            _index_evidence(db, evidence)
-
-    def evidence_set(self, digest: str) -> EvidenceSet | None:
-        """The evidence of that digest, or None."""
-        return self._record(EvidenceSet, self._artefact_path("evidence", digest))
-
-    def evidence_sets(self) -> tuple[EvidenceSet, ...]:
-        """All evidence; the files decide, the index only saves reading them."""
-        indexed = (decode(EvidenceSet, text) for text in self._records("evidence"))
-        known = {evidence.key.digest: evidence for evidence in indexed}
-        folders = sorted(self.cache.glob("evidence/v1/??/[!.]*"))
-        found = (known.get(folder.name) or self._record(EvidenceSet, folder) for folder in folders)
-        return tuple(evidence for evidence in found if evidence is not None)
-
-    def evidence(self, digest: str, names: Collection[str]) -> Arrays:
-        """Arrays of the evidence of that digest: of these names those that there are.
-
-        Raises:
-            NotFoundError: there is none.
-            IntegrityError: their bytes are not the ones that were stored.
-        """
-        return self._arrays(self._artefact_path("evidence", digest), names)
-
-    def discard_evidence(self, digest: str) -> None:
-        """Delete evidence."""
-        files.retire(self._artefact_path("evidence", digest))
-        with self._writing() as db:
-            db.execute("DELETE FROM evidence WHERE key = ?", (digest,))
-
-    # Covariances
-
-    def save_covariance(self, digest: str, matrix: NDArray[Any]) -> None:
-        """Store a covariance under the digest of the feature keys that made it."""
-        self._publish(self._artefact_path("covariances", digest), {"digest": digest}, {"matrix": matrix}, {})
-
-    def covariance(self, digest: str) -> NDArray[Any] | None:
-        """A stored covariance, or None where there is none that is whole."""
-        try:
-            return self._arrays(self._artefact_path("covariances", digest))["matrix"]
-        except (NotFoundError, IntegrityError):
-            return None
 
     # Runs
 
@@ -282,12 +257,12 @@ class Store:
         return Verification(checked=len(folders) + len(manifests) + len(notes), damaged=damaged)
 
     def artefacts(self) -> list[Path]:
-        """Folders of all feature sets, covariances and runs."""
+        """Folders of all that was measured, and of runs."""
         found = [*self.cache.glob("*/v1/??/*"), *(self.home / "runs").glob("*")]
         return sorted(path for path in found if not path.name.startswith("."))
 
     def _fill(self, db: sqlite3.Connection) -> None:
-        for table in ("checkpoint", "feature", "evidence", "run"):
+        for table in ("checkpoint", "measured", "run"):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 the names are ours
         for path in (self.home / "checkpoints").glob("*.json"):
             with files.disk(path), _skipping_damage(self._note):
@@ -297,15 +272,13 @@ class Store:
                 record = _read_manifest(folder)["record"]
                 if folder.parent == self.home / "runs":
                     _index_run(db, decode(Run, record))
-                elif folder.is_relative_to(self.cache / "features"):
-                    _index_features(db, decode(FeatureSet, record))
-                elif folder.is_relative_to(self.cache / "evidence"):
-                    _index_evidence(db, decode(EvidenceSet, record))
+                elif kind := _TYPES.get(folder.relative_to(self.cache).parts[0]):
+                    _index_measured(db, decode(kind, record))
 
     # Artefacts
 
-    def _artefact_path(self, kind: str, digest: str) -> Path:
-        return self.cache / kind / "v1" / digest[:2] / digest
+    def _artefact_path(self, kind: type[Measured], digest: str) -> Path:
+        return self.cache / _KINDS[kind] / "v1" / digest[:2] / digest
 
     def _publish(
         self,
@@ -380,10 +353,12 @@ class Store:
 
     # Index
 
-    def _records(self, table: str) -> list[str]:
+    def _records(self, table: str, **where: str) -> list[str]:
         db = self._connection(create=False)
+        condition = " AND ".join([f"{column} = :{column}" for column in where] or ["TRUE"])
+        query = f"SELECT record FROM {table} WHERE {condition}"  # noqa: S608 the names are ours
         with _index_errors(self.home):
-            return [row[0] for row in db.execute(f"SELECT record FROM {table}")]  # noqa: S608 the names are ours
+            return [row[0] for row in db.execute(query, where)]
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -451,19 +426,10 @@ def _index_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
     )
 
 
-def _index_features(db: sqlite3.Connection, features: FeatureSet) -> None:
-    key = features.key
+def _index_measured(db: sqlite3.Connection, found: Measured) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO feature VALUES (?, ?, ?, ?, ?)",
-        (key.digest, key.repo_id, key.commit, key.corpus, encode(features).decode()),
-    )
-
-
-def _index_evidence(db: sqlite3.Connection, evidence: EvidenceSet) -> None:
-    key = evidence.key
-    db.execute(
-        "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
-        (key.digest, key.features.repo_id, key.features.commit, encode(evidence).decode()),
+        "INSERT OR REPLACE INTO measured VALUES (?, ?, ?)",
+        (_KINDS[type(found)], found.key.digest, encode(found).decode()),
     )
 
 

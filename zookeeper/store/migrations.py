@@ -32,7 +32,18 @@ def _evidence(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_tables, _evidence)
+def _measured(db: sqlite3.Connection) -> None:
+    """One table for all that was measured, whatever its kind."""
+    db.execute(
+        "CREATE TABLE measured (kind TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL,"
+        " PRIMARY KEY (kind, key)) STRICT"
+    )
+    for kind, table in (("features", "feature"), ("evidence", "evidence")):
+        db.execute(f"INSERT INTO measured SELECT '{kind}', key, record FROM {table}")  # noqa: S608 ours
+        db.execute(f"DROP TABLE {table}")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_tables, _evidence, _measured)
 
 
 def migrate(db: sqlite3.Connection) -> bool:

@@ -1,0 +1,79 @@
+"""Other ways of choosing: random sets and medoids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.reference.examples import STEADY, random_kappa, seeds
+from zookeeper.controls import medoids, random_sets, share_below
+from zookeeper.errors import DegenerateInputError, UsageError
+
+
+def test_random_sets_are_all_sets_equally_often_and_the_same_again() -> None:
+    drawn: list[tuple[int, ...]] = []
+
+    def value(items: Sequence[int]) -> float:
+        drawn.append(tuple(sorted(items)))
+        return float(sum(items))
+
+    values = random_sets(value, [1, 10, 100, 1000], 2, n=1200)
+    counts = {pair: drawn.count(pair) for pair in combinations([1, 10, 100, 1000], 2)}
+    assert sum(counts.values()) == len(values) == 1200
+    assert all(140 < n < 260 for n in counts.values())
+    assert values.tolist() == [sum(items) for items in drawn]
+    assert (random_sets(value, [1, 10, 100, 1000], 2, n=1200) == values).all()
+
+
+def test_random_sets_hold_what_is_included() -> None:
+    assert set(random_sets(sum, [1, 2], 2, n=50, include=[10])) == {11, 12}
+    assert random_sets(sum, [1, 2], 1, n=2, include=[10]).tolist() == [10, 10]
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_random_sets_are_no_larger_than_what_there_is(k: int) -> None:
+    with pytest.raises(UsageError, match="cannot pick"):
+        random_sets(sum, [1, 2], k, include=[10])
+
+
+def test_share_below_counts_only_what_is_less() -> None:
+    values = np.array([1.0, 2, 3, 3 - 1e-12, 4])
+    assert share_below(3, values) == 0.4
+    assert share_below(-1, -values) == 0.8
+    assert share_below(9, values) == 1
+
+
+@STEADY
+@given(seed=seeds, m=st.integers(2, 9), data=st.data())
+def test_no_swap_brings_the_others_nearer_to_medoids(seed: int, m: int, data: st.DataObject) -> None:
+    kappa = random_kappa(seed, m)
+    k = data.draw(st.integers(1, m))
+    distance = np.sqrt(np.maximum(2 - 2 * kappa, 0))
+    picks = medoids(kappa, k)
+    totals = {
+        chosen: distance[:, chosen].min(axis=1).sum()
+        for chosen in combinations(range(m), k)
+        if len(set(chosen) & set(picks)) >= k - 1
+    }
+    assert totals[picks] == pytest.approx(min(totals.values()), abs=1e-9)
+
+
+def test_medoids_are_the_centres_of_clusters() -> None:
+    kappa = np.kron(np.eye(3), np.full((3, 3), 0.8)) + 0.2 * np.eye(9)
+    for first in (0, 3, 6):
+        others = [first, first + 2]
+        kappa[others, first + 1] = kappa[first + 1, others] = 0.85
+    assert medoids(kappa, 3) == (1, 4, 7)
+    assert medoids(kappa, 9) == tuple(range(9))
+
+
+def test_medoids_of_what_is_no_covariance_are_refused() -> None:
+    with pytest.raises(DegenerateInputError, match="not finite"):
+        medoids(np.array([[1, np.nan], [np.nan, 1]]), 1)
+    with pytest.raises(UsageError, match="cannot pick 3 of 2"):
+        medoids(np.eye(2), 3)

@@ -1,0 +1,285 @@
+"""Pictures: files of the stated kind that say the same each time, whatever names are in them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+
+from tests.reference.examples import random_kappa
+from zookeeper import pictures
+from zookeeper.errors import StorageError, UsageError
+from zookeeper.pictures import draw_convergence, draw_gains, draw_kappa, draw_map, shown
+from zookeeper.results import Control, Convergence, Covariance, Optimum, Pick, Selection
+
+NAMES = tuple(f"organisation/checkpoint-{i}" for i in range(8))
+HOSTILE = (
+    "a$x_1$b",
+    "$\\frac{1}{$",
+    "100%",
+    "<script>alert('&amp;')</script>",
+    "]]>&<!--",
+    "new\nline",
+    "a\x00b\x1b[31m",
+    "\u202eright to left",
+    "שלום-مرحبا",
+    "😀-模型-κ",
+    "\ufffe\uffff",
+    "a" * 300,
+    "_leading_underscore",
+    " ",
+)
+
+
+def zoo(names: tuple[str, ...] = NAMES, seed: int = 0) -> Covariance:
+    return Covariance(names, random_kappa(seed, len(names)))
+
+
+def chosen(names: tuple[str, ...] = NAMES, **known: Any) -> Selection:
+    gains = np.linspace(2.5, -0.3, len(names))
+    picks = [
+        Pick(name, gain, float(gains[:n].sum()), stable=0.5)
+        for n, (name, gain) in enumerate(zip(names, gains, strict=True), 1)
+    ]
+    return Selection(tuple(picks), "mi", 34, probe="wikitext2, 10,000 words", replicates=200, **known)
+
+
+def settling() -> Convergence:
+    return Convergence((100, 300, 1000), (None, 1.5, 0.0), (0.8, 0.95, 1.0), (8.9, 0.6), "wikitext2", 34)
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {
+    "kappa": lambda path: draw_kappa(zoo(), path),
+    "gains": lambda path: draw_gains(chosen(), path),
+    "map": lambda path: draw_map(zoo(), path, picks=NAMES[:2]),
+    "convergence": lambda path: draw_convergence(settling(), path),
+}
+NUMBER = re.compile(r"−?\d+(\.\d+)?").fullmatch
+MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+each_picture = pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+each_kind = pytest.mark.parametrize("ending", MAGIC)
+
+
+def texts(path: Path) -> list[str]:
+    """Everything that is written in an SVG."""
+    tree = ElementTree.parse(path)  # noqa: S314  our own file
+    return ["".join(node.itertext()) for node in tree.iter("{http://www.w3.org/2000/svg}text")]
+
+
+@each_picture
+@each_kind
+def test_a_picture_is_what_its_ending_says_and_the_same_each_time(
+    tmp_path: Path, draw: Callable[[Path], None], ending: str
+) -> None:
+    first, second = tmp_path / f"first{ending}", tmp_path / f"second{ending.upper()}"
+    draw(first)
+    draw(second)
+    assert first.read_bytes().startswith(MAGIC[ending])
+    assert first.read_bytes() == second.read_bytes()
+
+
+@each_picture
+def test_settings_of_matplotlib_neither_change_a_picture_nor_are_changed(
+    tmp_path: Path, draw: Callable[[Path], None]
+) -> None:
+    draw(tmp_path / "plain.svg")
+    with matplotlib.rc_context({"font.size": 30, "text.usetex": True, "axes.facecolor": "black"}):
+        before = dict(matplotlib.rcParams)
+        draw(tmp_path / "other.svg")
+        assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "plain.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+
+
+@each_picture
+@pytest.mark.parametrize("name", ["kappa.jpg", "kappa", "kappa.svgz"])
+def test_another_ending_is_refused_with_the_three(
+    tmp_path: Path, draw: Callable[[Path], None], name: str
+) -> None:
+    with pytest.raises(UsageError, match=r"\.png, \.svg and \.pdf"):
+        draw(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@each_picture
+def test_a_folder_that_does_not_exist_is_an_error_of_storage(
+    tmp_path: Path, draw: Callable[[Path], None]
+) -> None:
+    with pytest.raises(StorageError, match=r"cannot write .*kappa\.png") as refusal:
+        draw(tmp_path / "nowhere" / "kappa.png")
+    assert refusal.value.why == "no such file or directory"
+
+
+def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kappa.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(pictures, "_dendrogram", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        draw_kappa(zoo(), path)
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("picture", ["kappa", "gains", "map"])
+def test_every_name_is_text_that_can_be_found(tmp_path: Path, picture: str) -> None:
+    PICTURES[picture](tmp_path / "picture.svg")
+    written = texts(tmp_path / "picture.svg")
+    for name in NAMES:
+        assert any(name in text for text in written), name
+
+
+@each_kind
+def test_no_name_breaks_a_picture_or_warns(tmp_path: Path, ending: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_kappa(zoo(HOSTILE), tmp_path / f"kappa{ending}")
+        draw_map(zoo(HOSTILE), tmp_path / f"map{ending}", picks=HOSTILE)
+        draw_gains(
+            chosen(HOSTILE, controls=tuple(Control(name, 1.0) for name in HOSTILE)),
+            tmp_path / f"gains{ending}",
+        )
+    if ending == ".svg":
+        for picture in ("kappa", "map", "gains"):
+            written = texts(tmp_path / f"{picture}.svg")
+            for name in HOSTILE:
+                assert any(shown(name) in text for text in written), name
+            assert "<script" not in (tmp_path / f"{picture}.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("org/checkpoint_1", "org/checkpoint_1"),
+        ("κ-é-😀", "κ-é-😀"),
+        ("new\nline\x1b", r"new\nline\x1b"),
+        ("\u202eabc", r"\u202eabc"),
+        ("模型", r"\u6a21\u578b"),
+        ("\ufffe", r"\ufffe"),
+        ("a" * 30 + "b" * 30, "a" * 24 + "…" + "b" * 23),
+    ],
+)
+def test_foreign_text_is_shown_as_far_as_it_can_be(name: str, expected: str) -> None:
+    assert shown(name) == expected
+
+
+@pytest.mark.parametrize(("m", "named"), [(1, True), (2, True), (60, True), (61, False)])
+def test_a_heat_map_of_any_size_has_names_as_long_as_they_can_be_read(
+    tmp_path: Path, m: int, named: bool
+) -> None:
+    draw_kappa(zoo(tuple(f"checkpoint-{i}" for i in range(m))), tmp_path / "kappa.svg")
+    assert texts(tmp_path / "kappa.svg").count("checkpoint-0") == 2 * named
+
+
+@pytest.mark.parametrize("m", [1, 2, 110])
+def test_a_map_of_any_size_says_how_many_have_no_name(tmp_path: Path, m: int) -> None:
+    names = {f"checkpoint-{i}" for i in range(m)}
+    draw_map(zoo(tuple(sorted(names))), tmp_path / "map.svg")
+    written = texts(tmp_path / "map.svg")
+    unnamed = len(names - set(written))
+    assert unnamed == 0 or any(f"{unnamed} have no room for their names" in text for text in written)
+
+
+def test_every_checkpoint_of_a_crowded_map_has_a_name_or_a_number_with_a_name(tmp_path: Path) -> None:
+    names = tuple(f"organisation/a-long-name-of-a-checkpoint-{i:02}" for i in range(50))
+    draw_map(Covariance(names, 0.9 + 0.1 * random_kappa(0, 50)), tmp_path / "map.svg")
+    written = texts(tmp_path / "map.svg")
+    listed = dict(
+        text.split("  ", 1)[::-1] for text in written if text.split("  ")[-1] in names and "  " in text
+    )
+    assert listed
+    for name in names:
+        assert name in written or listed[name] in written, name
+
+
+def test_words_on_a_map_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes: list[Any] = []
+    save = matplotlib.figure.Figure.savefig
+
+    def measured(figure: Any, *args: Any, **kwargs: Any) -> None:
+        renderer = figure.canvas.get_renderer()
+        words = [text for text in figure.axes[0].texts if text.get_text() in NAMED]
+        boxes.extend(text.get_window_extent(renderer) for text in words)
+        save(figure, *args, **kwargs)
+
+    NAMED = tuple(f"checkpoint-{i}" for i in range(30))
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", measured)
+    draw_map(zoo(NAMED), tmp_path / "map.png", picks=NAMED[:5])
+    assert len(boxes) > 20
+    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.padded(-2).overlaps(b.padded(-2))]
+
+
+def test_copies_and_items_without_variance_are_drawn(tmp_path: Path) -> None:
+    matrix = np.array([[4.0, 2, 4, 0], [2, 9, 2, 0], [4, 2, 4, 0], [0, 0, 0, 0]])
+    covariance = Covariance(("a", "b", "copy of a", "nothing"), matrix)
+    draw_kappa(covariance, tmp_path / "kappa.svg")
+    draw_map(covariance, tmp_path / "map.svg")
+    assert "1 near-duplicate pair" in " ".join(texts(tmp_path / "kappa.svg"))
+    assert {"a", "b", "copy of a", "nothing"} <= set(texts(tmp_path / "map.svg"))
+
+
+def test_the_map_says_how_much_it_explains(tmp_path: Path) -> None:
+    draw_map(Covariance(("a", "b", "c"), np.eye(3)), tmp_path / "map.svg")
+    assert "Map of 3 checkpoints: 100 % explained" in texts(tmp_path / "map.svg")
+
+
+def test_a_pick_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="gpt5 is not in this covariance"):
+        draw_map(zoo(), tmp_path / "map.svg", picks=["gpt5"])
+
+
+def test_gains_are_drawn_beside_their_controls(tmp_path: Path) -> None:
+    controls = (Control("random sets", 1.5, spread=(1.0, 2.0), below=1.0), Control("most downloaded", 1.51))
+    optimum = (NAMES[:2], Optimum((0, 1), 9.0, 9.0, proven=True))
+    draw_gains(chosen(controls=controls, optimum=optimum), tmp_path / "gains.svg")
+    written = texts(tmp_path / "gains.svg")
+    assert "random sets of 8: mean, 5th to 95th percentile" in written
+    assert {"most downloaded", "best set"} <= set(written)
+    assert f"{NAMES[0]}  50 %" in written
+
+
+def test_a_control_far_below_is_in_the_picture(tmp_path: Path) -> None:
+    heights = []
+    for value in (0.0, -9.0):
+        draw_gains(chosen(controls=(Control("worst", value),)), tmp_path / "gains.svg")
+        heights.append(
+            min(float(text.replace("−", "-")) for text in texts(tmp_path / "gains.svg") if NUMBER(text))
+        )
+    assert heights[1] < -5 < heights[0]
+
+
+def test_a_selection_without_picks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="without picks"):
+        draw_gains(Selection((), "mi", 3), tmp_path / "gains.svg")
+
+
+def test_rounding_in_the_divergence_of_all_from_all_does_not_stretch_the_axis(tmp_path: Path) -> None:
+    draw_convergence(settling(), tmp_path / "exact.svg")
+    rounded = replace(settling(), divergence=(None, 1.5, 3e-15))
+    draw_convergence(rounded, tmp_path / "rounded.svg")
+    assert (tmp_path / "exact.svg").read_bytes() == (tmp_path / "rounded.svg").read_bytes()
+
+
+def test_convergence_says_where_it_is_singular(tmp_path: Path) -> None:
+    draw_convergence(settling(), tmp_path / "convergence.svg")
+    written = texts(tmp_path / "convergence.svg")
+    assert any("without a divergence: 1 point" in text for text in written)
+    assert {"100", "300", "1,000"} <= set(written)
+
+
+@pytest.mark.parametrize(
+    "convergence",
+    [
+        Convergence((50,), (0.0,), (1.0,), (0.0, 1.0)),
+        Convergence((50, 100), (None, None), (0.9, 1.0), (2.0, 0.7), n_checkpoints=1),
+    ],
+)
+def test_convergence_of_almost_nothing_is_drawn(tmp_path: Path, convergence: Convergence) -> None:
+    draw_convergence(convergence, tmp_path / "convergence.png")
+    assert (tmp_path / "convergence.png").stat().st_size

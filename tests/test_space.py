@@ -1,0 +1,393 @@
+"""Comparing checkpoints, as a user meets it: rows that are kept, signatures, selections, pictures."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result, Zoo
+from tiny import TEXT, make_checkpoint
+
+from zookeeper import kernels, reader, space
+from zookeeper.selection import max_mutual_information
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Checkpoints of one family that differ in their weights."""
+    root = tmp_path_factory.mktemp("many")
+    return [make_checkpoint("bert", root / f"bert-{seed}", seed=seed) for seed in range(6)]
+
+
+@pytest.fixture
+def probed(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path) -> Zoo:
+    """A zoo with features of all families."""
+    zoo("add", *checkpoints.values())
+    assert zoo("probe", "-p", probe_file).exit_code == 0
+    return zoo
+
+
+def matrix_of(done: Result) -> np.ndarray:
+    assert done.exit_code == 0, done.stderr
+    return np.array(done.json["matrix"])
+
+
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many inner products of kernels each call asks for."""
+    asked: list[int] = []
+    compute = kernels.inner_products
+
+    def counting(left, right=None, **options):  # type: ignore[no-untyped-def]
+        m = len(left)
+        asked.append(m * (m + 1) // 2 if right is None else m * len(right))
+        return compute(left, right, **options)
+
+    monkeypatch.setattr(kernels, "inner_products", counting)
+    return asked
+
+
+def test_another_checkpoint_costs_one_row_and_one_less_costs_nothing(
+    zoo: Zoo, many: list[Path], probe_file: Path, products: list[int]
+) -> None:
+    zoo("add", *many[:5])
+    zoo("probe", "-p", probe_file)
+    before = matrix_of(zoo("covariance", "--json"))
+    assert sum(products) == 15
+    products.clear()
+    zoo("add", many[5])
+    zoo("probe", "-p", probe_file)
+    after = matrix_of(zoo("covariance", "--json"))
+    assert sum(products) == 6
+    np.testing.assert_array_equal(after[:5, :5], before)
+    products.clear()
+    zoo("rm", "bert-2")
+    kept = [0, 1, 3, 4, 5]
+    np.testing.assert_array_equal(matrix_of(zoo("covariance", "--json")), after[np.ix_(kept, kept)])
+    zoo("add", many[2])
+    np.testing.assert_array_equal(matrix_of(zoo("covariance", "--json")), after)
+    assert products == []
+
+
+def test_rows_that_were_computed_apart_come_together(
+    zoo: Zoo, many: list[Path], probe_file: Path, products: list[int]
+) -> None:
+    zoo("add", *many[:4])
+    zoo("probe", "-p", probe_file)
+    zoo("covariance", "bert-0", "bert-1")
+    zoo("covariance", "bert-2", "bert-3")
+    together = matrix_of(zoo("covariance", "--json"))
+    products.clear()
+    assert matrix_of(zoo("covariance", "bert-0", "bert-3", "--json"))[0, 1] == together[0, 3]
+    assert products == []
+
+
+def test_damaged_alignments_are_computed_again(probed: Zoo, tmp_path: Path) -> None:
+    before = matrix_of(probed("covariance", "--json"))
+    (stored,) = (tmp_path / "cache").glob("alignments/v1/??/*/arrays.safetensors")
+    stored.write_bytes(stored.read_bytes()[:-1] + b"!")
+    np.testing.assert_allclose(matrix_of(probed("covariance", "--json")), before, atol=1e-6)
+
+
+def test_each_alignment_has_a_standard_error(probed: Zoo) -> None:
+    found = probed("covariance", "--json").json
+    error = np.array(found["standard_error"])
+    assert (np.diag(error) == 0).all()
+    assert (error[~np.eye(5, dtype=bool)] > 0).all()
+    assert "one standard error over sentences" in probed("covariance").stderr
+
+
+def test_a_probe_of_one_sentence_has_no_standard_error_but_a_covariance(
+    zoo: Zoo, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    probe = tmp_path / "one.txt"
+    probe.write_text(TEXT[0])
+    zoo("add", *checkpoints.values())
+    zoo("probe", "-p", probe)
+    done = zoo("covariance", "--json")
+    assert done.json["standard_error"] is None
+    assert "no standard errors" in done.stderr
+    refused = zoo("covariance", "--debias", "sentence")
+    assert refused.exit_code == 1
+    assert "one sentence" in refused.stderr
+
+
+def test_debiasing_makes_little_text_say_less(probed: Zoo) -> None:
+    plain = matrix_of(probed("covariance", "--json"))
+    debiased = matrix_of(probed("covariance", "--debias", "sentence", "--json"))
+    off = ~np.eye(5, dtype=bool)
+    assert debiased[off].mean() < plain[off].mean()
+    assert "same sentence are left out" in probed("covariance", "--debias", "sentence").stderr
+
+
+def test_shrinking_is_asked_for_and_said(probed: Zoo) -> None:
+    plain = matrix_of(probed("covariance", "--json"))
+    done = probed("covariance", "--shrink", "0.25", "--json")
+    np.testing.assert_allclose(matrix_of(done), 0.75 * plain + 0.25 * np.eye(5))
+    assert done.json["shrinkage"] == pytest.approx(0.25)
+    assert "0.25 of the identity" in probed("select", "-k", "2", "--shrink", "0.25").stderr
+
+
+def test_a_memory_limit_changes_nothing_but_too_little_is_said(probed: Zoo) -> None:
+    tight = matrix_of(probed("covariance", "--memory", "60kB", "--json"))
+    assert tight.shape == (5, 5)
+    small = probed("covariance", "--debias", "sentence", "--memory", "1kB")
+    assert small.exit_code == 2
+    assert "--memory" in small.stderr
+    refused = probed("covariance", "--memory", "lots")
+    assert refused.exit_code == 2
+    assert "no size" in refused.stderr
+
+
+# Signatures
+
+
+def test_signatures_give_the_covariance_within_their_error(probed: Zoo) -> None:
+    exact = matrix_of(probed("covariance", "--json"))
+    done = probed("covariance", "--signatures", "--json")
+    error = np.array(done.json["estimated"])
+    assert (abs(matrix_of(done) - exact) <= 3 * error + 1e-3).all()
+
+
+def test_what_has_a_signature_needs_no_features(probed: Zoo, tmp_path: Path) -> None:
+    exact = matrix_of(probed("covariance", "--json"))
+    would = probed("gc", "--features", "--json").json
+    assert not would["deleted"]
+    assert [w["items"] for w in would["waste"]] == [5]
+    assert len(list((tmp_path / "cache").glob("features/v1/??/*"))) == 5
+    probed("gc", "--features", "--yes")
+    assert list((tmp_path / "cache").glob("features/v1/??/*")) == []
+    np.testing.assert_array_equal(matrix_of(probed("covariance", "--json")), exact)
+    estimated = matrix_of(probed("covariance", "--signatures", "--json"))
+    np.testing.assert_allclose(estimated, exact, atol=0.02)
+    assert probed("neighbours", "bert").exit_code == 0
+    assert probed("select", "-k", "2", "--signatures").exit_code == 0
+
+
+def test_a_new_checkpoint_cannot_be_aligned_with_deleted_features(
+    probed: Zoo, many: list[Path], probe_file: Path
+) -> None:
+    probed("gc", "--features", "--yes")
+    probed("add", many[1])
+    probed("probe", "bert-1", "-p", probe_file)
+    done = probed("covariance")
+    assert done.exit_code == 3
+    assert "zoo probe" in done.stderr
+    assert len(matrix_of(probed("covariance", "--signatures", "--json"))) == 6
+
+
+def test_probing_for_signatures_only_keeps_the_features_of_the_first_few(
+    zoo: Zoo, many: list[Path], probe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "ANCHORS", 3)
+    zoo("add", *many)
+    done = zoo("probe", "-p", probe_file, "--signatures-only")
+    assert [row["STATUS"] for row in done.table] == ["done"] * 6
+    assert len(list((tmp_path / "cache").glob("features/v1/??/*"))) == 3
+    streamed = matrix_of(zoo("covariance", "--signatures", "--json"))
+    again = zoo("probe", "-p", probe_file, "--signatures-only")
+    assert [row["STATUS"] for row in again.table] == ["already there"] * 6
+    zoo("probe", "-p", probe_file)
+    exact = matrix_of(zoo("covariance", "--json"))
+    assert abs(streamed - exact).max() < 0.1
+    refitted = matrix_of(zoo("covariance", "--signatures", "--refit", "--json"))
+    assert abs(refitted - exact).max() < abs(streamed - exact).max()
+
+
+@pytest.fixture
+def twin(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of a checkpoint."""
+    return shutil.copytree(checkpoints["bert"], tmp_path / "twin")
+
+
+def test_neighbours_are_nearest_first(probed: Zoo, twin: Path, probe_file: Path) -> None:
+    probed("add", twin)
+    probed("probe", "-p", probe_file)
+    done = probed("neighbours", "twin", "-k", "3")
+    assert done.table[0]["MODEL"] == "bert"
+    values = [float(row["κ"]) for row in done.table]
+    assert values == sorted(values, reverse=True)
+    assert done.table[0]["NOTE"] == "near-duplicate"
+    assert probed("neighbours", "nobody").exit_code == 1
+
+
+# Selection
+
+
+def test_selection_says_how_stable_it_is_and_what_else_there_was(probed: Zoo) -> None:
+    found = probed("select", "-k", "2", "--json").json
+    assert found["replicates"] == 200
+    assert all(0 <= pick["stable"] <= 1 for pick in found["picks"])
+    total = found["picks"][-1]["total"]
+    random = next(c for c in found["controls"] if c["name"] == "random sets")
+    assert random["value"] <= total
+    assert found["regret"]["value"] >= -1e-9
+    assert "STABLE" in probed("select", "-k", "2").stdout
+    assert "STABLE" not in probed("select", "-k", "2", "--bootstrap", "0").stdout
+
+
+def test_the_best_set_is_proven_and_never_replaces_the_greedy_one(probed: Zoo) -> None:
+    plain = probed("select", "-k", "2", "--json").json
+    found = probed("select", "-k", "2", "--exact", "--json").json
+    assert [p["name"] for p in found["picks"]] == [p["name"] for p in plain["picks"]]
+    names, best = found["optimum"]
+    assert best["proven"]
+    assert len(names) == 2
+    assert best["value"] >= found["picks"][-1]["total"] - 1e-9
+    assert "Of all sets" in probed("select", "-k", "2", "--exact").stderr
+
+
+def test_include_and_exclude(probed: Zoo) -> None:
+    found = probed("select", "-k", "3", "--include", "t5", "--exclude", "bert", "--json").json
+    names = [pick["name"] for pick in found["picks"]]
+    assert names[0] == "t5"
+    assert "bert" not in names
+    assert probed("select", "--include", "t5", "--exclude", "t5").exit_code == 2
+    assert probed("select", "--include", "nobody").exit_code == 1
+
+
+def test_a_budget_is_never_exceeded(probed: Zoo) -> None:
+    sizes = {row["MODEL"]: row["PARAMS"] for row in probed("ls").table}
+    budget = sum(sorted(map(int, sizes.values()))[:3])
+    done = probed("select", "--budget", str(budget), "--json")
+    assert done.exit_code == 0, done.stderr
+    assert sum(pick["cost"] for pick in done.json["picks"]) <= budget
+    assert done.json["budget"] == [budget, "parameters"]
+    too_little = probed("select", "--budget", "10")
+    assert too_little.exit_code == 2
+    assert str(min(map(int, sizes.values()))) in too_little.stderr.replace(",", "")
+    assert probed("select", "--budget", "1MB", "--json").json["budget"] == [10**6, "bytes"]
+    assert probed("select", "--budget", "much").exit_code == 2
+
+
+def test_copies_count_once_and_near_duplicates_on_request(probed: Zoo, twin: Path, probe_file: Path) -> None:
+    before = [pick["name"] for pick in probed("select", "-k", "3", "--json").json["picks"]]
+    probed("add", twin)
+    probed("probe", "-p", probe_file)
+    done = probed("select", "-k", "3", "--json").json
+    assert [pick["name"] for pick in done["picks"]] == before
+    assert done["copies"] == [["bert", "twin"]]
+    merged = probed("select", "-k", "1", "--dedupe", "0.5", "--json").json
+    assert merged["merged"]
+
+
+def test_a_target_is_served_better_than_without_one(probed: Zoo, target_folder: Path) -> None:
+    done = probed("select", "-t", target_folder, "-k", "2", "--json")
+    assert done.exit_code == 0, done.stderr
+    found = done.json
+    assert found["by"] == "evidence"
+    assert found["target"]["label_column"] == "label"
+    total = found["picks"][-1]["total"]
+    controls = {control["name"]: control for control in found["controls"]}
+    assert controls["the best alone"]["value"] <= total + 1e-9
+    assert len(controls["maximum mutual information"]["picks"]) == 2
+    tuned = probed("tune", "-t", target_folder, "@selection", "--json").json
+    assert [member["name"] for member in tuned["members"]] == [pick["name"] for pick in found["picks"]]
+
+
+def test_half_by_mutual_information(probed: Zoo, target_folder: Path) -> None:
+    found = probed("select", "-t", target_folder, "-k", "2", "--half-mmi", "--json").json
+    assert found["by"] == "evidence and mutual information"
+    refused = probed("select", "-k", "2", "--half-mmi")
+    assert refused.exit_code == 2
+
+
+def test_a_target_needs_no_probe(zoo: Zoo, checkpoints: dict[str, Path], target_folder: Path) -> None:
+    zoo("add", *checkpoints.values())
+    found = zoo("select", "-t", target_folder, "-k", "2", "--json").json
+    assert len(found["picks"]) == 2
+    assert all(control["name"] != "maximum mutual information" for control in found["controls"])
+    refused = zoo("select", "-t", target_folder, "-k", "2", "--half-mmi")
+    assert refused.exit_code == 2
+    assert "covariance" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--target", "x.csv", "--budget", "1M"),
+        ("--covariance", "k.csv", "--signatures"),
+        ("--budget", "1M", "--exact"),
+    ],
+)
+def test_options_that_mean_nothing_together(probed: Zoo, options: tuple[str, ...]) -> None:
+    assert probed("select", *options).exit_code == 2
+
+
+# How much is enough, and pictures
+
+
+def test_convergence_ends_where_all_words_are_read(probed: Zoo) -> None:
+    found = probed("covariance", "--convergence", "--json").json
+    assert found["words"] == sorted(found["words"])
+    assert found["divergence"][-1] == pytest.approx(0, abs=1e-6)
+    assert found["cosine"][-1] == pytest.approx(1)
+    assert found["isotropic"][0] > 0
+
+
+@pytest.mark.parametrize("kind", ["kappa", "mi", "map", "convergence"])
+def test_pictures(probed: Zoo, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{kind}.svg"
+    done = probed("plot", kind, "-k", "2", "-o", path) if kind == "mi" else probed("plot", kind, "-o", path)
+    assert done.exit_code == 0, done.stderr
+    assert path.read_text().lstrip().startswith("<?xml")
+    assert probed("plot", kind, "-o", tmp_path / "picture.gif").exit_code == 2
+
+
+def test_pictures_of_a_matrix_in_a_file(zoo: Zoo, tmp_path: Path) -> None:
+    np.save(tmp_path / "kappa.npy", np.array([[1, 0.4], [0.4, 1]]))
+    done = zoo("plot", "kappa", "--covariance", tmp_path / "kappa.npy", "-o", tmp_path / "kappa.png")
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "kappa.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_draws_in_the_terminal(probed: Zoo) -> None:
+    assert "█" in probed("covariance", "--show").stderr
+    assert "▁" in probed("select", "-k", "3", "--show").stderr
+
+
+# What it refuses
+
+
+def test_features_of_an_older_extractor_are_said_to_be_so(
+    probed: Zoo, probe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "feature_key", lambda *key: replace(reader.feature_key(*key), extractor=99))
+    done = probed("covariance")
+    assert done.exit_code == 1
+    assert "an older zoo read it" in done.stderr
+    assert "zoo probe" in done.stderr
+
+
+def test_a_checkpoint_that_was_read_with_another_probe_is_named_with_it(
+    probed: Zoo, many: list[Path], probe_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(reversed(TEXT)))
+    probed("add", many[1])
+    probed("probe", "bert-1", "-p", other)
+    done = probed("covariance", "-p", probe_file)
+    assert done.exit_code == 3
+    assert f"it was read with {other}" in done.stderr
+    assert "zoo probe -p" in done.stderr
+
+
+def test_a_file_with_wrong_names_is_refused(zoo: Zoo, tmp_path: Path) -> None:
+    np.save(tmp_path / "kappa.npy", np.eye(3))
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    (tmp_path / "twice.txt").write_text("a\nb\na\n")
+    for names in ("two.txt", "twice.txt", "none.txt"):
+        done = zoo("select", "-k", "2", "--covariance", tmp_path / "kappa.npy", "--names", tmp_path / names)
+        assert done.exit_code == 1, names
+        assert "error:" in done.stderr
+
+
+def test_the_python_api_takes_arrays_and_gives_records() -> None:
+    features = [np.random.default_rng(i).normal(size=(200, 8)) for i in range(4)]
+    kappa = kernels.covariance(features)
+    choice = max_mutual_information(kappa, 2)
+    assert kappa.matrix.shape == (4, 4)
+    assert len(choice.picks) == len(choice.gains) == 2

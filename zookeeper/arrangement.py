@@ -1,0 +1,161 @@
+"""An order of checkpoints in which families stand together, and a plane on which they can be drawn.
+
+The order is that of the leaves of an average-linkage tree of the distances 1 - kappa, its branches turned
+so that neighbours are as near as the tree allows (Bar-Joseph, Gifford, Jaakkola, Bioinformatics 2001). The
+plane is classical scaling (Torgerson, Psychometrika 1952) of the distances sqrt(2 (1 - kappa)), which are
+those of the unit vectors whose inner products kappa is: the scalar products that Torgerson takes from the
+squared distances are kappa itself, centred.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zookeeper.errors import DegenerateInputError, UsageError
+
+Array = NDArray[np.float64]
+
+_TURNED_UP_TO = 500
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Items as points.
+
+    Attributes:
+        coordinates: (m, dimensions), centred, widest dimension first.
+        explained: share of the squared distances that these dimensions hold, in [0, 1].
+    """
+
+    coordinates: Array
+    explained: float
+
+
+def correlation(covariance: Array) -> Array:
+    """A covariance with its diagonal made 1; an item without variance has nothing in common with any other.
+
+    Args:
+        covariance: (m, m), symmetric, finite.
+
+    Returns:
+        (m, m), every entry in [-1, 1].
+
+    Raises:
+        DegenerateInputError: it is not square, not finite, or empty.
+    """
+    _check(covariance)
+    deviation = np.sqrt(np.clip(np.diag(covariance), 0, None))
+    reciprocal = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    result: Array = np.clip(covariance * np.outer(reciprocal, reciprocal), -1, 1)
+    np.fill_diagonal(result, 1.0)
+    return result
+
+
+def linkage(kappa: Array) -> Array:
+    """Average-linkage tree of the distances 1 - kappa.
+
+    Args:
+        kappa: (m, m) with unit diagonal.
+
+    Returns:
+        (m - 1, 4), as scipy: the two nodes that merge, their distance, and how many items they hold. Nodes
+        below m are items, m + t is what came of merge t.
+
+    Raises:
+        DegenerateInputError: `kappa` is not square, not finite, or empty.
+    """
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
+    _check(kappa)
+    if len(kappa) == 1:
+        return np.empty((0, 4))
+    tree: Array = hierarchy.linkage(squareform(_distances(kappa), checks=False), "average")
+    return tree
+
+
+def leaves(tree: Array, kappa: Array) -> tuple[int, ...]:
+    """Items in the order of the leaves of a tree, its branches turned so that neighbours are near.
+
+    Bar-Joseph et al. 2001, https://doi.org/10.1093/bioinformatics/17.suppl_1.S22, as scipy has it. Above
+    500 items, where that takes long, branches stay as they were merged.
+
+    Args:
+        tree: `linkage` of `kappa`.
+        kappa: (m, m) with unit diagonal.
+
+    Returns:
+        A permutation of 0..m-1, from the end whose item has the lower number.
+    """
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
+    if not len(tree):
+        return (0,)
+    if len(kappa) <= _TURNED_UP_TO:
+        tree = hierarchy.optimal_leaf_ordering(tree, squareform(_distances(kappa), checks=False))
+    order = tuple(int(item) for item in hierarchy.leaves_list(tree))
+    return min(order, order[::-1])
+
+
+def leaf_order(kappa: Array) -> tuple[int, ...]:
+    """Order of the items in which like stands by like.
+
+    Args:
+        kappa: (m, m) with unit diagonal.
+
+    Returns:
+        A permutation of 0..m-1: `leaves` of the `linkage`.
+
+    Raises:
+        DegenerateInputError: as `linkage`.
+    """
+    return leaves(linkage(kappa), kappa)
+
+
+def classical_scaling(kappa: Array, dimensions: int = 2) -> Scaling:
+    """Points whose distances are as near to sqrt(2 (1 - kappa)) as so few dimensions allow.
+
+    Args:
+        kappa: (m, m) with unit diagonal.
+        dimensions: of the points.
+
+    Returns:
+        The points; in each dimension the coordinate of largest magnitude is positive. Dimensions that the
+        items do not need are 0. Items that are all the same lie at 0, which explains all there is.
+
+    Raises:
+        DegenerateInputError: `kappa` is not square, not finite, or empty.
+        UsageError: fewer than one dimension.
+    """
+    _check(kappa)
+    if dimensions < 1:
+        raise UsageError(f"cannot draw in {dimensions} dimensions.", fix="one or more")
+    m = len(kappa)
+    centred = kappa - kappa.mean(axis=0) - kappa.mean(axis=1)[:, None] + kappa.mean()
+    values, axes = np.linalg.eigh((centred + centred.T) / 2)
+    values = np.where(values > _ROUNDING * m, values, 0)[::-1]
+    kept = min(dimensions, m)
+    coordinates = np.zeros((m, dimensions))
+    coordinates[:, :kept] = axes[:, ::-1][:, :kept] * np.sqrt(values[:kept])
+    farthest = np.take_along_axis(coordinates, np.abs(coordinates).argmax(axis=0)[None], axis=0)
+    total = float(values.sum())
+    explained = float(values[:kept].sum()) / total if total else 1.0
+    return Scaling(coordinates * np.where(farthest < 0, -1.0, 1.0), explained)
+
+
+def _distances(kappa: Array) -> Array:
+    distances: Array = np.clip(1 - (kappa + kappa.T) / 2, 0, None)
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def _check(matrix: Array) -> None:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
+        raise DegenerateInputError(f"no square matrix of at least one item: {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        raise DegenerateInputError("the matrix holds values that are not finite (NaN or infinity).")

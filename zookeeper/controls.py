@@ -1,0 +1,97 @@
+"""What other ways of choosing as many would have got: sets drawn at random, and the centres of clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zookeeper.errors import DegenerateInputError, UsageError
+
+Array = NDArray[np.float64]
+
+_ROUNDING = 1e-9
+
+
+def random_sets(
+    value: Callable[[Sequence[int]], float],
+    candidates: Sequence[int],
+    k: int,
+    *,
+    n: int = 1000,
+    include: Sequence[int] = (),
+) -> Array:
+    """Values of sets of size `k` that are drawn at random, the same in every call.
+
+    Args:
+        value: of a set of items; larger is better.
+        candidates: items that are drawn from, without those that are included.
+        k: size of each set.
+        n: how many are drawn.
+        include: items that are in every set.
+
+    Returns:
+        (n,).
+
+    Raises:
+        UsageError: there are not so many items.
+    """
+    _check(k - len(include), len(candidates), least=0)
+    rng = np.random.default_rng(0)
+    draws = (rng.choice(len(candidates), k - len(include), replace=False) for _ in range(n))
+    return np.array([value([*include, *(candidates[i] for i in drawn)]) for drawn in draws])
+
+
+def share_below(value: float, values: Array) -> float:
+    """Share of the values that are less than this one by more than rounding."""
+    return float(np.mean(values < value - _ROUNDING * abs(value)))
+
+
+def medoids(kappa: Array, k: int) -> tuple[int, ...]:
+    """The `k` items to which all others are nearest, in total.
+
+    Partitioning around medoids (Kaufman and Rousseeuw 1990, chapter 2): each next medoid is the item that
+    brings the others nearest; then the best swap of a medoid and another item, until none helps. The
+    distance is that of unit vectors whose inner products are kappa, sqrt(2 (1 - kappa)).
+
+    Args:
+        kappa: (m, m), a covariance with unit diagonal.
+        k: how many.
+
+    Returns:
+        Numbers, ascending.
+
+    Raises:
+        DegenerateInputError: a value is not finite.
+        UsageError: `k` is not between 1 and m.
+    """
+    if not np.isfinite(kappa).all():
+        raise DegenerateInputError("the covariance holds values that are not finite (NaN or infinity).")
+    _check(k, len(kappa), least=1)
+    distance = np.sqrt(2 * np.clip(1 - kappa, 0, None))
+    picks: list[int] = []
+    for _ in range(k):
+        picks.append(_nearest_to_all(distance, picks)[0])
+    while True:
+        total = distance[:, picks].min(axis=1).sum()
+        rests = [[pick for pick in picks if pick != left] for left in picks]
+        swaps = [(*_nearest_to_all(distance, rest), rest) for rest in rests]
+        joins, swapped, rest = min(swaps, key=lambda swap: swap[1])
+        if swapped >= total * (1 - _ROUNDING):
+            return tuple(sorted(picks))
+        picks = [*rest, joins]
+
+
+def _nearest_to_all(distance: Array, picks: Sequence[int]) -> tuple[int, float]:
+    """The item which beside these picks brings all others nearest, and their total distance then."""
+    so_far = distance[:, picks].min(axis=1, initial=np.inf)
+    totals = np.minimum(so_far, distance).sum(axis=1)
+    totals[list(picks)] = np.inf
+    best = int(totals.argmin())
+    return best, float(totals[best])
+
+
+def _check(k: int, most: int, *, least: int) -> None:
+    if not least <= k <= most:
+        raise UsageError(f"cannot pick {k} of {most} checkpoints.", fix=f"-k between {least} and {most}")
