@@ -51,11 +51,12 @@ FLOORS = {
     "collection": 5,
     "reader": 6,
     "ranker": 7,
-    "selector": 7,
+    "choices": 7,
     "space": 7,
     "tuner": 7,
-    "zoo": 8,
-    "cli": 9,
+    "selector": 8,
+    "zoo": 9,
+    "cli": 10,
 }
 
 HOMES = {
@@ -78,6 +79,7 @@ HOMES = {
 MATHS = {
     "agreement",
     "arrangement",
+    "choices",
     "controls",
     "convergence",
     "evidence",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -82,6 +82,11 @@ class Covariance:
     def probe(self) -> str | None:
         """The probe, for people."""
         return None if self.probed is None else str(self.probed)
+
+    def named(self, revisions: Iterable[Revision]) -> list[str]:
+        """The names of those of these revisions that are in it, in their order."""
+        names = dict(zip(self.revisions, self.names, strict=False))
+        return [names[revision] for revision in revisions if revision in names]
 
     def __len__(self) -> int:
         return len(self.names)

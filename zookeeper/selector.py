@@ -1,288 +1,180 @@
-"""Selections by name: what is picked, how sure that is, and what other ways of choosing would have got."""
+"""Selections from what a zoo holds: with what checkpoints cost, how they ranked, and how sure it all is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-import numpy as np
-
-from zookeeper.arrangement import correlation
-from zookeeper.controls import medoids, random_sets, share_below
-from zookeeper.errors import NotFoundError, UsageError
-from zookeeper.evidence import Evidence
+from zookeeper.choices import Terms, select, select_for_target
+from zookeeper.collection import Collection
+from zookeeper.errors import (
+    DegenerateInputError,
+    EmptyZooError,
+    IntegrityError,
+    NotFoundError,
+    UsageError,
+)
 from zookeeper.labels import Array
-from zookeeper.optimum import best_subset
-from zookeeper.results import NEAR_DUPLICATES, Choice, Control, Covariance, Estimate, Pick, Selection
-from zookeeper.selection import COPIES, Information, Start, copies, max_mutual_information
-from zookeeper.targeted import Stack, max_evidence
-from zookeeper.uncertainty import stability
+from zookeeper.ranker import Ranker
+from zookeeper.records import Checkpoint, Revision
+from zookeeper.reporter import Reporter
+from zookeeper.results import Covariance, Ranking, Selection
+from zookeeper.space import TaskSpace
+from zookeeper.store import Store
 
-_RUNNER_UP = 0.2  # of the replicates, from which a checkpoint that was not picked is worth naming
-_RANDOM_SETS = 1_000
-_RANDOM_SETS_BY_EVIDENCE = 100  # each costs an eigendecomposition
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a selection must keep to.
-
-    Attributes:
-        k: how many to pick; None for as many as the budget allows.
-        start: how the first is found, without labels.
-        include: names that are picked first.
-        exclude: names that are not picked, but remain among those to be told about.
-        budget: for the costs of all picks together; None for none.
-        unit: of costs.
-        dedupe: alignment from which checkpoints count as one; None for exact copies only.
-        exact: whether to look for the best set too.
-    """
-
-    k: int | None = 5
-    start: Start = "mi"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    budget: int | None = None
-    unit: Literal["parameters", "bytes"] = "parameters"
-    dedupe: float | None = None
-    exact: bool = False
-
-    def __post_init__(self) -> None:
-        if self.k is None and self.budget is None:
-            raise UsageError("nothing says how many to choose.", fix="-k 5, or --budget 1B")
-        if self.dedupe is not None and not 0 < self.dedupe <= 1:
-            raise UsageError(f"{self.dedupe} is no alignment.", fix="--dedupe 0.95")
-        if self.exact and self.budget is not None:
-            raise UsageError("--exact is for a number of checkpoints, not for a budget.", fix="leave out one")
+_NOTE = "selection"
 
 
-def select(
-    kappa: Covariance,
-    terms: Terms,
-    *,
-    costs: Sequence[int] | None = None,
-    replicates: Iterable[Array] = (),
-    ranked: Sequence[str] = (),
-    stop: Callable[[], bool] = lambda: False,
-) -> Selection:
-    """The checkpoints that say most about the rest, by greedy maximum mutual information.
+class Selector:
+    """Selects checkpoints of a zoo, and remembers the latest selection.
 
     Args:
-        kappa: covariance of m checkpoints.
-        terms: what the selection must keep to.
-        costs: of each checkpoint, where the terms have a budget.
-        replicates: (m, m) covariances over resampled sentences.
-        ranked: names in the order of a ranking, the best first; a control.
-        stop: polled by the search for the best set; ends it.
-
-    Raises:
-        UsageError: the terms contradict each other or the zoo.
-        DegenerateInputError: the covariance is singular.
+        store: of the zoo.
+        collection: the names of its checkpoints.
+        space: in which they are compared.
+        ranker: that keeps their evidence on targets.
+        reporter: told what is going on.
     """
-    names, matrix = kappa.names, kappa.matrix
-    include, exclude = _places(names, terms.include), _places(names, terms.exclude)
-    tolerance = COPIES if terms.dedupe is None else 1 - terms.dedupe
-    choose = partial(
-        max_mutual_information,
-        start=terms.start,
-        include=include,
-        exclude=exclude,
-        costs=costs,
-        budget=terms.budget,
-        tolerance=tolerance,
-    )
-    choice = choose(matrix, terms.k)
-    k = len(choice.picks)
-    information = Information(matrix, tolerance=tolerance, lead=choice.picks)
-    near = correlation(matrix)
-    ways = {
-        "medoids": information.leaders(medoids(near, k)),
-        "first of the ranking": _places(names, ranked[:k]),
-    }
-    found = replace(
-        _named(kappa, near, choice, costs),
-        start=terms.start,
-        copies=_groups(names, copies(matrix)),
-        merged=() if terms.dedupe is None else _groups(names, choice.copies),
-        near=near_duplicates(kappa),
-        controls=(
-            _random_sets(information, information.items, k, choice, include, exclude, n=_RANDOM_SETS),
-            *(_control(names, name, picks, information) for name, picks in ways.items() if picks),
-        ),
-        budget=None if terms.budget is None else (terms.budget, terms.unit),
-    )
-    if terms.exact:
-        best = best_subset(matrix, k, include=include, exclude=exclude, tolerance=tolerance, stop=stop)
-        found = replace(found, optimum=(tuple(names[i] for i in best.picks), best))
-    return _with_stability(found, names, choice, list(replicates), partial(choose, k=k), tolerance)
 
+    def __init__(
+        self, store: Store, collection: Collection, space: TaskSpace, ranker: Ranker, reporter: Reporter
+    ) -> None:
+        self._store = store
+        self._collection = collection
+        self._space = space
+        self._ranker = ranker
+        self._reporter = reporter
 
-def select_for_target(
-    evidence: Mapping[str, Evidence],
-    terms: Terms,
-    *,
-    kappa: Covariance | None = None,
-    half: bool = False,
-) -> Selection:
-    """The checkpoints whose features side by side have the greatest evidence on a target.
+    def select(self, kappa: Covariance, terms: Terms, *, replicates: int, seconds: float) -> Selection:
+        """The checkpoints that say most about the rest.
 
-    Args:
-        evidence: of m checkpoints by name, in the order of a ranking.
-        terms: what the selection must keep to.
-        kappa: covariance of the same checkpoints, in the same order; None where it is not known.
-        half: whether to go half by evidence and half by mutual information.
+        Args:
+            kappa: the zoo's own covariance, or one from a file.
+            terms: what the selection must keep to.
+            replicates: over resampled sentences, where there are features to resample.
+            seconds: that looking for the best set may take.
 
-    Raises:
-        UsageError: the terms contradict each other or the zoo; or `half` without a covariance.
-    """
-    names = tuple(evidence)
-    if terms.k is None:
-        raise UsageError("a selection for a target is of a number of checkpoints.", fix="-k 5")
-    if half and kappa is None:
-        raise UsageError(
-            "half by mutual information needs the covariance of all that are chosen from.", fix="zoo probe"
+        Raises:
+            UsageError, DegenerateInputError: as `zookeeper.choices.select`.
+        """
+        deadline = time.monotonic() + seconds
+        found = select(
+            kappa,
+            self._named(terms, kappa.names, kappa.revisions),
+            costs=None if terms.budget is None else self._costs(kappa, terms),
+            replicates=self._replicates(kappa, replicates),
+            ranked=self._ranked(kappa),
+            stop=lambda: time.monotonic() > deadline,
         )
-    include, exclude = _places(names, terms.include), _places(names, terms.exclude)
-    stack = Stack.of(list(evidence.values()))
-    if kappa is None:
-        kappa, ways = Covariance(names, np.eye(len(names))), {}
-    else:
-        information = Information(kappa.matrix)
-        few = min(terms.k, len(information.items))
-        ways = {
-            "maximum mutual information": max_mutual_information(kappa, few).picks,
-            "medoids": tuple(medoids(correlation(kappa.matrix), few)),
-        }
-    choice = max_evidence(
-        stack, terms.k, include=include, exclude=exclude, information=kappa.matrix if half else None
-    )
-    ways |= {"first of the ranking": tuple(range(terms.k)), "the best alone": (0,)}
-    return replace(
-        _named(kappa, correlation(kappa.matrix), choice, None),
-        by="evidence and mutual information" if half else "evidence",
-        near=near_duplicates(kappa),
-        controls=(
-            _random_sets(
-                stack.evidence,
-                range(len(names)),
-                terms.k,
-                choice,
-                include,
-                exclude,
-                n=_RANDOM_SETS_BY_EVIDENCE,
-            ),
-            *(_control(names, name, picks, stack.evidence) for name, picks in ways.items()),
-        ),
-    )
-
-
-def near_duplicates(kappa: Covariance) -> tuple[tuple[str, str, float], ...]:
-    """Pairs of names whose alignment is that of near-duplicates, nearest first."""
-    near = correlation(kappa.matrix)
-    left, right = np.nonzero(np.triu(near >= NEAR_DUPLICATES, 1))
-    order = np.argsort(-near[left, right], kind="stable")
-    return tuple((kappa.names[left[i]], kappa.names[right[i]], float(near[left[i], right[i]])) for i in order)
-
-
-def _named(kappa: Covariance, near: Array, choice: Choice, costs: Sequence[int] | None) -> Selection:
-    """A choice with the names of what was picked, and of what each pick stands for."""
-    names, picks = kappa.names, list(choice.picks)
-    nearest = np.where(near[:, picks].any(axis=1), near[:, picks].argmax(axis=1), -1)
-    totals = np.cumsum(choice.gains)
-    return Selection(
-        picks=tuple(
-            Pick(
-                name=names[pick],
-                gain=choice.gains[t],
-                total=float(totals[t]),
-                stands_for=tuple(names[i] for i in np.flatnonzero(nearest == t) if i not in picks),
-                revision=kappa.revisions[pick] if kappa.revisions else None,
-                ties=tuple(names[i] for i in choice.ties[t]),
-                cost=None if costs is None else costs[pick],
-            )
-            for t, pick in enumerate(picks)
-        ),
-        start="mi",
-        n_checkpoints=len(names),
-        probe=kappa.probe,
-        shrinkage=kappa.shrinkage,
-        left_out=kappa.left_out,
-    )
-
-
-def _with_stability(
-    found: Selection,
-    names: Sequence[str],
-    choice: Choice,
-    replicates: Sequence[Array],
-    choose: Callable[..., Choice],
-    tolerance: float,
-) -> Selection:
-    """The same with how often replicates pick each, and how much better their own picks are."""
-    if not replicates:
+        if kappa.revisions:
+            self._store.save_note(_NOTE, found)
         return found
 
-    def value(kappa: Array, picks: Sequence[int]) -> float:
-        return Information(kappa, tolerance=tolerance, lead=picks)(picks)
+    def select_for_target(self, ranking: Ranking, terms: Terms, *, half: bool) -> Selection:
+        """The checkpoints of a ranking whose features side by side have the greatest evidence.
 
-    stable = stability(choice.picks, replicates, lambda kappa: choose(kappa).picks, value)
-    often = set(np.flatnonzero(stable.share >= _RUNNER_UP).tolist()) - set(choice.picks)
-    others = sorted(often, key=lambda i: (-stable.share[i], i))
-    low, high = np.quantile(stable.regret, [0.025, 0.975])
-    return replace(
-        found,
-        picks=tuple(
-            replace(pick, stable=float(stable.share[i]))
-            for pick, i in zip(found.picks, choice.picks, strict=True)
-        ),
-        others=tuple((names[i], float(stable.share[i])) for i in others),
-        regret=Estimate(float(stable.regret.mean()), float(low), float(high)),
-        replicates=len(replicates),
-    )
+        Args:
+            ranking: on the target, of all that are chosen from.
+            terms: what the selection must keep to.
+            half: whether to go half by evidence and half by mutual information on the latest probe.
 
+        Raises:
+            UsageError, DegenerateInputError: as `zookeeper.choices.select_for_target`.
+        """
+        scores = {score.name: score for score in ranking.scores}
+        if not scores:
+            raise EmptyZooError("no checkpoint could be read.", why=ranking.failures[0].error)
+        kappa = self.covariance(score.revision for score in ranking.scores)
+        found = select_for_target(
+            {name: self._ranker.evidence(score) for name, score in scores.items()},
+            self._named(terms, list(scores), [score.revision for score in ranking.scores]),
+            kappa=kappa and replace(kappa, names=tuple(scores)),
+            half=half,
+        )
+        found = replace(
+            found,
+            picks=tuple(replace(pick, revision=scores[pick.name].revision) for pick in found.picks),
+            target=ranking.target,
+            split=ranking.split,
+            left_out=ranking.failures,
+        )
+        self._store.save_note(_NOTE, found)
+        return found
 
-def _control(
-    names: Sequence[str], name: str, picks: Sequence[int], value: Callable[[Sequence[int]], float]
-) -> Control:
-    return Control(name, value(picks), tuple(names[i] for i in picks))
+    def picks(self, kappa: Covariance) -> list[str]:
+        """The names in a covariance of what was selected last."""
+        latest = self._store.load_note(_NOTE, Selection)
+        return kappa.named(pick.revision for pick in latest.picks if pick.revision) if latest else []
 
+    def covariance(self, revisions: Iterable[Revision]) -> Covariance | None:
+        """The covariance of checkpoints on the probe that was read last, if all of them were read with it."""
+        try:
+            kappa = self._space.covariance(self._pinned(revisions), self._space.latest())
+        except EmptyZooError:
+            return None
+        return None if kappa.left_out else kappa
 
-def _random_sets(
-    value: Callable[[Sequence[int]], float],
-    items: Iterable[int],
-    k: int,
-    choice: Choice,
-    include: Sequence[int],
-    exclude: Sequence[int],
-    *,
-    n: int,
-) -> Control:
-    """What sets come to that are drawn at random and keep to the same terms."""
-    free = [int(i) for i in items if i not in (*include, *exclude)]
-    values = random_sets(value, free, k, n=n, include=include)
-    low, high = np.quantile(values, [0.05, 0.95])
-    return Control(
-        "random sets",
-        float(values.mean()),
-        spread=(float(low), float(high)),
-        below=share_below(value(choice.picks), values),
-    )
+    def _replicates(self, kappa: Covariance, n: int) -> Iterable[Array]:
+        if not n or kappa.probed is None:
+            return ()
+        try:
+            jackknife = self._space.jackknife(self._pinned(kappa.revisions), kappa.probed)
+        except (NotFoundError, DegenerateInputError) as error:
+            self._reporter.note(f"nothing is known of the stability of picks: {error.message}")
+            return ()
+        return jackknife.replicates(kappa.matrix, n)
 
+    def _ranked(self, kappa: Covariance) -> Sequence[str]:
+        """The names in a covariance, in the order of the latest ranking."""
+        try:
+            ranking = self._store.load_note("ranking", Ranking)
+        except IntegrityError as error:
+            self._reporter.note(f"no comparison with the latest ranking: {error.message}")
+            return ()
+        return kappa.named(score.revision for score in ranking.scores) if ranking else ()
 
-def _groups(names: Sequence[str], groups: Iterable[Sequence[int]]) -> tuple[tuple[str, ...], ...]:
-    """The names of groups of several."""
-    return tuple(tuple(names[i] for i in group) for group in groups if len(group) > 1)
+    def _costs(self, kappa: Covariance, terms: Terms) -> list[int]:
+        """What each checkpoint costs.
 
+        Raises:
+            UsageError: this is not known of all.
+        """
+        if not kappa.revisions:
+            raise UsageError("a covariance from a file says nothing of sizes.", fix="leave out --budget")
+        costs = []
+        for checkpoint in self._pinned(kappa.revisions):
+            cost = checkpoint.parameters if terms.unit == "parameters" else checkpoint.download_bytes
+            if not cost:
+                raise UsageError(
+                    f"it is not known how many {terms.unit} {checkpoint.name} has.", fix="name the others"
+                )
+            costs.append(cost)
+        return costs
 
-def _places(names: Sequence[str], wanted: Iterable[str]) -> tuple[int, ...]:
-    """Where names stand.
+    def _named(self, terms: Terms, names: Sequence[str], revisions: Sequence[Revision]) -> Terms:
+        """The same terms, with the names that checkpoints go by here; those of a file go by no other."""
+        by_revision = dict(zip(revisions, names, strict=False))
 
-    Raises:
-        NotFoundError: there is no such name.
-    """
-    wanted = tuple(wanted)
-    if missing := [name for name in wanted if name not in names]:
-        raise NotFoundError(f"{missing[0]} is not among the checkpoints to choose from.")
-    return tuple(names.index(name) for name in wanted)
+        def named(name: str) -> str:
+            if name in names or not by_revision:
+                return name
+            revision = self._collection.find(name).revision
+            if revision not in by_revision:
+                raise UsageError(f"{name} is not among the checkpoints to choose from.")
+            return by_revision[revision]
+
+        include, exclude = map(named, terms.include), map(named, terms.exclude)
+        return replace(terms, include=tuple(include), exclude=tuple(exclude))
+
+    def _pinned(self, revisions: Iterable[Revision]) -> list[Checkpoint]:
+        """The checkpoints of the zoo at these revisions.
+
+        Raises:
+            NotFoundError: one was taken out in the meantime.
+        """
+        known = {checkpoint.revision: checkpoint for checkpoint in self._store.checkpoints()}
+        try:
+            return [known[revision] for revision in revisions]
+        except KeyError as error:
+            raise NotFoundError(f"{error.args[0]} is in the zoo no more.") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -118,7 +118,7 @@ class TaskSpace:
         outcomes: list[Outcome] = []
         for checkpoint in checkpoints:
             if signatures_only and fitted is None and len(read) == ANCHORS:
-                fitted = self._fit(read, choice)
+                fitted = self._fit(choice)
             if signatures_only and fitted is not None:
                 work = partial(self._probe_signature, checkpoint, choice, corpus, fitted)
             else:
@@ -193,7 +193,7 @@ class TaskSpace:
     def _align(
         self, alignments: _Alignments, keys: Sequence[FeatureKey], choice: ProbeChoice, memory: int
     ) -> None:
-        """Compute the inner products that are not known, and store them as they come."""
+        """Compute the inner products that are not known, and store them block by block."""
         lengths = choice.lengths if alignments.key.debiased else None
         by_digest = {key.digest: self._loader(key) for key in keys}
 
@@ -208,6 +208,7 @@ class TaskSpace:
                     advance=advance,
                 )
             alignments.add(rows, columns or rows, block)
+            alignments.save(self._store)
 
         old = [digest for digest in by_digest if alignments.knows(digest)]
         new = [digest for digest in by_digest if not alignments.knows(digest)]
@@ -219,8 +220,6 @@ class TaskSpace:
                 compute(rows, old)
             compute(rows, None)
             old += rows
-            alignments.save(self._store)
-        alignments.save(self._store)
 
     def _standard_error(self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice) -> Array | None:
         try:
@@ -275,8 +274,11 @@ class TaskSpace:
 
         Raises:
             EmptyZooError: none of them was read with the probe.
+            UsageError: one has a signature on the old basis and no features to make a new one of.
         """
-        fitted, signed, left_out = self._signed(checkpoints, choice, refit=refit)
+        if refit:
+            self._refit(checkpoints, choice)
+        fitted, signed, left_out = self._signed(checkpoints, choice)
         matrix, error = signatures.estimate([self._load(found, fitted) for found in signed.values()])
         return Covariance(
             names=distinct_names(list(signed)),
@@ -298,7 +300,7 @@ class TaskSpace:
         """
         fitted, signed, left_out = self._signed([checkpoint, *others], choice)
         if checkpoint not in signed:
-            raise self._unread(checkpoint, choice)
+            raise self._unread(choice)(checkpoint)
         own = self._load(signed.pop(checkpoint), fitted)
         if not signed:
             raise UsageError(f"there is nothing to compare {checkpoint.name} with.", fix="zoo probe")
@@ -323,15 +325,26 @@ class TaskSpace:
             left_out=tuple(left_out),
         )
 
-    def sign_features(self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice) -> tuple[FeatureSet, ...]:
-        """The features that checkpoints have on a probe; each has a signature then, and can be spared."""
-        found = [self._store.find(FeatureSet, _key(checkpoint, choice).digest) for checkpoint in checkpoints]
-        features = [one for one in found if one is not None]
-        if features:
-            fitted = self._fitted(choice) or self._fit(checkpoints, choice)
+    def features_on(self, choice: ProbeChoice) -> tuple[FeatureSet, ...]:
+        """All features on a probe."""
+        return tuple(found for found in self._store.all(FeatureSet) if found.key.space == choice.space)
+
+    def sign(self, features: Sequence[FeatureSet], choice: ProbeChoice) -> None:
+        """See to it that features on a probe have signatures, and so can be spared.
+
+        Raises:
+            EmptyZooError: there are no features to fit a basis to.
+        """
+        fitted = self._fitted(choice) or self._fit(choice)
+        with self._reporter.track("signing", len(features), "checkpoints") as advance:
             for one in features:
                 self._signature(one, self._loader(one.key), fitted)
-        return tuple(features)
+                advance(1)
+
+    def is_current(self, signature: SignatureSet) -> bool:
+        """Whether a signature is on the basis that is in use on its probe."""
+        found = self._store.load_note(_basis_note(signature.key.features.space), BasisSet)
+        return found is not None and found.key.digest == signature.key.basis
 
     def _fitted(self, choice: ProbeChoice) -> _Fitted | None:
         """The basis of signatures on a probe, or None where none was fitted yet."""
@@ -345,14 +358,33 @@ class TaskSpace:
             return None
         return _Fitted(found.key.digest, Basis(vectors, t=found.key.t, seed=found.key.seed))
 
-    def _fit(self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice) -> _Fitted:
-        """Fit the basis of signatures to the features that checkpoints have on a probe.
+    def _refit(self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice) -> None:
+        fitted, features = self._fitted(choice), {found.key for found in self.features_on(choice)}
+        if fitted is not None:
+            keys = [(c, SignatureKey(_key(c, choice), fitted.digest)) for c in checkpoints]
+            lost = [
+                checkpoint.name
+                for checkpoint, key in keys
+                if key.features not in features and self._store.find(SignatureSet, key.digest)
+            ]
+            if lost:
+                raise UsageError(
+                    f"{len(lost)} signatures cannot be made again, such as that of {lost[0]}.",
+                    why="their features are gone, and signatures on two bases cannot be compared",
+                    fix=f"zoo probe -p {shlex.quote(choice.name)}   reads them again",
+                )
+        self._fit(choice)
+
+    def _fit(self, choice: ProbeChoice) -> _Fitted:
+        """Fit the basis of signatures to the features on a probe.
 
         Raises:
-            EmptyZooError: they have none.
+            EmptyZooError: there are none.
         """
-        readable, _ = self._readable(checkpoints, choice)
-        anchors = list(readable.values())[:: -(-len(readable) // _MOST_ANCHORS)]
+        keys = [found.key for found in self.features_on(choice)]
+        if not keys:
+            raise EmptyZooError(f"no checkpoint has features on {choice.name}.", fix="zoo probe")
+        anchors = keys[:: -(-len(keys) // _MOST_ANCHORS)]
         with self._reporter.track("fitting the basis of signatures", 1000, "‰") as advance:
             basis = Basis.fit([self._loader(key) for key in anchors], advance=advance)
         key = BasisKey(choice.space, tuple(a.digest for a in anchors), basis.q, basis.t, basis.seed)
@@ -362,10 +394,11 @@ class TaskSpace:
         return _Fitted(key.digest, basis)
 
     def _signed(
-        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, *, refit: bool = False
+        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice
     ) -> tuple[_Fitted, dict[Checkpoint, SignatureSet], list[Outcome]]:
         """Signatures of checkpoints, made of their features where there are none yet."""
-        fitted = (None if refit else self._fitted(choice)) or self._fit(checkpoints, choice)
+        fitted = self._fitted(choice) or self._fit(choice)
+        unread = self._unread(choice)
 
         def sign(checkpoint: Checkpoint) -> SignatureSet:
             key = SignatureKey(_key(checkpoint, choice), fitted.digest)
@@ -373,7 +406,7 @@ class TaskSpace:
                 return found
             features = self._store.find(FeatureSet, key.features.digest)
             if features is None:
-                raise self._unread(checkpoint, choice)
+                raise unread(checkpoint)
             return self._signature(features, self._loader(features.key), fitted)
 
         return fitted, *self._over(checkpoints, "signing", sign)
@@ -413,34 +446,46 @@ class TaskSpace:
             choice: the probe.
             is_known: whether the features of that digest were compared before.
         """
+        unread = self._unread(choice)
 
         def check(checkpoint: Checkpoint) -> FeatureKey:
             key = _key(checkpoint, choice)
             if self._store.find(FeatureSet, key.digest) is None:
-                raise self._unread(checkpoint, choice)
+                raise unread(checkpoint)
             if not is_known(key.digest):
                 kernels.centred(self._loader(key)())
             return key
 
         return self._over(checkpoints, "checking", check)
 
-    def _unread(self, checkpoint: Checkpoint, choice: ProbeChoice) -> CheckpointError:
+    def _unread(self, choice: ProbeChoice) -> Callable[[Checkpoint], CheckpointError]:
         """What to say of a checkpoint that has no features on a probe."""
         reading = choice.reading
         how = f"-p {shlex.quote(choice.name)} --max-words {choice.max_words} --layer {reading.layer}"
         how += f" --pool {reading.pooling}"
         how += f" --max-length {reading.max_length}" if reading.max_length else ""
-        stored = [f for f in self._store.all(FeatureSet) if f.key.checkpoint == str(checkpoint.revision)]
-        same = [f for f in stored if (f.key.corpus, f.key.reading) == (choice.corpus, choice.reading)]
-        return CheckpointError(
-            f"not read with {choice.name} yet.",
-            why="an older zoo read it, in another way"
-            if same
-            else f"it was read with {', '.join(sorted({f.source for f in stored}))}"
-            if stored
-            else None,
-            fix=f"zoo probe {how}   reads it with all that were not; or name another probe with -p",
-        )
+
+        @cache
+        def stored() -> dict[str, list[FeatureSet]]:
+            found: dict[str, list[FeatureSet]] = {}
+            for features in self._store.all(FeatureSet):
+                found.setdefault(features.checkpoint, []).append(features)
+            return found
+
+        def unread(checkpoint: Checkpoint) -> CheckpointError:
+            others = stored().get(str(checkpoint.revision), [])
+            why = None
+            if any((f.key.corpus, f.key.reading) == (choice.corpus, reading) for f in others):
+                why = "an older zoo read it, in another way"
+            elif others:
+                why = f"it was read with {', '.join(sorted({f.source for f in others}))}"
+            return CheckpointError(
+                f"not read with {choice.name} yet.",
+                why=why,
+                fix=f"zoo probe {how}   reads it with all that were not; or name another probe with -p",
+            )
+
+        return unread
 
     def _over(
         self, checkpoints: Sequence[Checkpoint], what: str, work: Callable[[Checkpoint], R]

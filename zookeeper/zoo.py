@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from zookeeper import local
 from zookeeper.arrangement import correlation, leaf_order
+from zookeeper.choices import Terms, near_duplicates
 from zookeeper.collection import Collection, folder_of, is_folder, listed, parse
 from zookeeper.errors import (
     DataError,
-    DegenerateInputError,
-    EmptyZooError,
     IntegrityError,
     NotFoundError,
     OfflineError,
@@ -67,7 +66,7 @@ from zookeeper.results import (
 )
 from zookeeper.scores import SCORES
 from zookeeper.selection import Start
-from zookeeper.selector import Terms, near_duplicates, select, select_for_target
+from zookeeper.selector import Selector
 from zookeeper.settings import Settings
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
@@ -132,6 +131,7 @@ class Zoo:
         self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
         self._space = TaskSpace(self.store, self._reader, self.reporter)
         self._ranker = Ranker(self.store, self._reader, self.reporter)
+        self._selector = Selector(self.store, self._collection, self._space, self._ranker, self.reporter)
 
     @cached_property
     def hub(self) -> Hub:
@@ -410,28 +410,8 @@ class Zoo:
             DegenerateInputError: the covariance is singular.
         """
         kappa = covariance or self.covariance(names, errors=False)
-        terms = Terms(
-            k,
-            start=start,
-            include=self._called(kappa, include),
-            exclude=self._called(kappa, exclude),
-            budget=budget,
-            unit=unit,
-            dedupe=dedupe,
-            exact=exact,
-        )
-        deadline = time.monotonic() + seconds
-        selection = select(
-            kappa,
-            terms,
-            costs=None if budget is None else self._costs(kappa, unit),
-            replicates=self._replicates(kappa, replicates),
-            ranked=self._ranked(kappa),
-            stop=lambda: time.monotonic() > deadline,
-        )
-        if kappa.revisions:
-            self.store.save_note("selection", selection)
-        return selection
+        terms = Terms(k, start, tuple(include), tuple(exclude), budget, unit, dedupe, exact)
+        return self._selector.select(kappa, terms, replicates=replicates, seconds=seconds)
 
     def select_for_target(
         self,
@@ -442,7 +422,7 @@ class Zoo:
         half: bool = False,
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
-        layer: str = DEFAULT_LAYER,
+        layer: str = "last",
         reading: Reading | None = None,
         split: str = "train",
         max_examples: int | None = 2_000,
@@ -450,13 +430,13 @@ class Zoo:
         """Choose the checkpoints whose features side by side have the greatest evidence on a target.
 
         Args:
-            target: as in `rank`, which runs those over it that were not yet.
+            target: as in `rank`; checkpoints are run over it that were not yet.
             k: how many.
             names: of which; all by default.
             half: whether to go half by evidence and half by mutual information on the probe.
             include: as in `select`.
             exclude: as in `select`.
-            layer: as in `rank`.
+            layer: as in `rank`; the last, which `tune` learns from.
             reading: as in `rank`.
             split: as in `rank`.
             max_examples: as in `rank`.
@@ -464,91 +444,12 @@ class Zoo:
         Raises:
             ZooError: as `rank` and `select`.
         """
-        ranking = self.rank(
-            target,
-            names,
-            scores=("logme",),
-            layer=layer,
-            reading=reading,
-            split=split,
-            max_examples=max_examples,
-            bootstrap=0,
-        )
-        if not ranking.scores:
-            raise EmptyZooError("no checkpoint could be read.", why=ranking.failures[0].error)
-        scored = {score.name: score for score in ranking.scores}
-        checkpoints = [self._collection.find(str(score.revision)) for score in ranking.scores]
-        kappa = self._covariance_of(checkpoints)
-        found = select_for_target(
-            {name: self._ranker.evidence(score) for name, score in scored.items()},
-            Terms(k, include=tuple(include), exclude=tuple(exclude)),
-            kappa=kappa and replace(kappa, names=tuple(scored)),
-            half=half,
-        )
-        picks = (replace(pick, revision=scored[pick.name].revision) for pick in found.picks)
-        found = replace(
-            found, picks=tuple(picks), target=ranking.target, split=split, left_out=ranking.failures
-        )
-        self.store.save_note("selection", found)
-        return found
-
-    def _replicates(self, kappa: Covariance, n: int) -> Iterable[NDArray[np.float64]]:
-        """The covariance over resampled sentences, where there are features to resample."""
-        if not n or kappa.probed is None:
-            return ()
-        try:
-            jackknife = self._space.jackknife(self._checkpoints(kappa), kappa.probed)
-        except (NotFoundError, DegenerateInputError) as error:
-            self.reporter.note(f"nothing is known of the stability of picks: {error.message}")
-            return ()
-        return jackknife.replicates(kappa.matrix, n)
-
-    def _checkpoints(self, kappa: Covariance) -> list[Checkpoint]:
-        return [self._collection.find(str(revision)) for revision in kappa.revisions]
-
-    def _costs(self, kappa: Covariance, unit: Literal["parameters", "bytes"]) -> list[int]:
-        """What each checkpoint costs.
-
-        Raises:
-            UsageError: this is not known of all.
-        """
-        if not kappa.revisions:
-            raise UsageError("a covariance from a file says nothing of sizes.", fix="leave out --budget")
-        costs = []
-        for checkpoint in self._checkpoints(kappa):
-            cost = checkpoint.parameters if unit == "parameters" else checkpoint.download_bytes
-            if not cost:
-                raise UsageError(
-                    f"it is not known how many {unit} {checkpoint.name} has.",
-                    fix="--budget in GB, or name the others" if unit == "parameters" else "name the others",
-                )
-            costs.append(cost)
-        return costs
-
-    def _called(self, kappa: Covariance, names: Iterable[str]) -> tuple[str, ...]:
-        """The names in a covariance of what a user calls otherwise."""
-        by_revision = dict(zip(kappa.revisions, kappa.names, strict=False))
-
-        def called(name: str) -> str:
-            if name in kappa.names or not by_revision:
-                return name
-            revision = self._collection.find(name).revision
-            if revision not in by_revision:
-                raise UsageError(f"{name} is not among the checkpoints to choose from.")
-            return by_revision[revision]
-
-        return tuple(called(name) for name in names)
-
-    def _ranked(self, kappa: Covariance) -> list[str]:
-        """Names in a covariance, in the order of the latest ranking."""
-        try:
-            ranking = self.store.load_note("ranking", Ranking)
-        except IntegrityError as error:
-            self.reporter.note(f"no comparison with the latest ranking: {error.message}")
-            ranking = None
-        by_revision = dict(zip(kappa.revisions, kappa.names, strict=False))
-        scores = ranking.scores if ranking else ()
-        return [by_revision[score.revision] for score in scores if score.revision in by_revision]
+        scorer = Scorer(self.store, ("logme",), layer=layer, n_replicates=0, level=0.95)
+        chosen = self._collection.chosen(names)
+        summary, data = self._reader.target(target_source(target), (split,), max_examples)
+        ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
+        terms = Terms(k, include=tuple(include), exclude=tuple(exclude))
+        return self._selector.select_for_target(ranking, terms, half=half)
 
     def rank(
         self,
@@ -636,17 +537,8 @@ class Zoo:
         return self._ranker.rerank(stored, scorer)
 
     def _alignment(self, checkpoints: Sequence[Checkpoint]) -> NDArray[np.float64] | None:
-        """Their covariance on the probe that was read last, if all of them were read with it."""
-        kappa = self._covariance_of(checkpoints)
+        kappa = self._selector.covariance(checkpoint.revision for checkpoint in checkpoints)
         return None if kappa is None else kappa.matrix
-
-    def _covariance_of(self, checkpoints: Sequence[Checkpoint]) -> Covariance | None:
-        """As `_alignment`, with names."""
-        try:
-            kappa = self._space.covariance(checkpoints, self._space.latest())
-        except EmptyZooError:
-            return None
-        return None if kappa.left_out else kappa
 
     def agreement(self, ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreement, ...]:
         """How well the scores of a ranking, and its baselines, agree with true results.
@@ -801,23 +693,30 @@ class Zoo:
         """What can be deleted, because nothing asks for it or because it can be made again.
 
         Args:
-            features: whether to spare the features of the probe that was read last too; each gets a
+            features: whether to spare the features on the probe that was read last too; each gets a
                 signature first, by which it can be compared ever after.
             delete: whether to delete it.
+
+        Raises:
+            EmptyZooError: no probe was read.
         """
-        pinned = {str(checkpoint.revision): checkpoint for checkpoint in self.store.checkpoints()}
+        pinned = {str(checkpoint.revision) for checkpoint in self.store.checkpoints()}
+        signed = self.store.all(SignatureSet)
         everything: list[Measurement] = [
             *self.store.all(FeatureSet),
             *self.store.all(EvidenceSet),
-            *self.store.all(SignatureSet),
+            *signed,
         ]
         reasons: dict[str, list[Measurement]] = {
             "of checkpoints that are not in the zoo": [e for e in everything if e.checkpoint not in pinned],
+            "on a basis that was fitted anew since": [s for s in signed if not self._space.is_current(s)],
         }
         if features:
-            reasons["have a signature"] = list(
-                self._space.sign_features(list(pinned.values()), self._space.latest())
-            )
+            choice = self._space.latest()
+            spared = [f for f in self._space.features_on(choice) if f.checkpoint in pinned]
+            if delete and spared:
+                self._space.sign(spared, choice)
+            reasons["signatures stand for them"] = list(spared)
         found = []
         for why, doomed in reasons.items():
             for kind in dict.fromkeys(map(type, doomed)):
@@ -854,14 +753,7 @@ class Zoo:
         elif kind == "kappa":
             pictures.draw_kappa(found, path)
         else:
-            pictures.draw_map(found, path, picks=self._picked(found))
-
-    def _picked(self, kappa: Covariance) -> list[str]:
-        """Names in a covariance of what was selected last."""
-        selection = self.store.load_note("selection", Selection)
-        by_revision = dict(zip(kappa.revisions, kappa.names, strict=False))
-        picks = selection.picks if selection else ()
-        return [by_revision[pick.revision] for pick in picks if pick.revision in by_revision]
+            pictures.draw_map(found, path, picks=self._selector.picks(found))
 
 
 def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:

@@ -1,0 +1,288 @@
+"""Selections by name: what is picked, how sure that is, and what other ways of choosing would have got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from zookeeper.arrangement import correlation
+from zookeeper.controls import medoids, random_sets, share_below
+from zookeeper.errors import NotFoundError, UsageError
+from zookeeper.evidence import Evidence
+from zookeeper.labels import Array
+from zookeeper.optimum import best_subset
+from zookeeper.results import NEAR_DUPLICATES, Choice, Control, Covariance, Estimate, Pick, Selection
+from zookeeper.selection import COPIES, Information, Start, copies, max_mutual_information
+from zookeeper.targeted import Stack, max_evidence
+from zookeeper.uncertainty import stability
+
+_RUNNER_UP = 0.2  # of the replicates, from which a checkpoint that was not picked is worth naming
+_RANDOM_SETS = 1_000
+_RANDOM_SETS_BY_EVIDENCE = 100  # each costs an eigendecomposition
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a selection must keep to.
+
+    Attributes:
+        k: how many to pick; None for as many as the budget allows.
+        start: how the first is found, without labels.
+        include: names that are picked first.
+        exclude: names that are not picked, but remain among those to be told about.
+        budget: for the costs of all picks together; None for none.
+        unit: of costs.
+        dedupe: alignment from which checkpoints count as one; None for exact copies only.
+        exact: whether to look for the best set too.
+    """
+
+    k: int | None = 5
+    start: Start = "mi"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    budget: int | None = None
+    unit: Literal["parameters", "bytes"] = "parameters"
+    dedupe: float | None = None
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if self.k is None and self.budget is None:
+            raise UsageError("nothing says how many to choose.", fix="-k 5, or --budget 1B")
+        if self.dedupe is not None and not 0 < self.dedupe <= 1:
+            raise UsageError(f"{self.dedupe} is no alignment.", fix="--dedupe 0.95")
+        if self.exact and self.budget is not None:
+            raise UsageError("--exact is for a number of checkpoints, not for a budget.", fix="leave out one")
+
+
+def select(
+    kappa: Covariance,
+    terms: Terms,
+    *,
+    costs: Sequence[int] | None = None,
+    replicates: Iterable[Array] = (),
+    ranked: Sequence[str] = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> Selection:
+    """The checkpoints that say most about the rest, by greedy maximum mutual information.
+
+    Args:
+        kappa: covariance of m checkpoints.
+        terms: what the selection must keep to.
+        costs: of each checkpoint, where the terms have a budget.
+        replicates: (m, m) covariances over resampled sentences.
+        ranked: names in the order of a ranking, the best first; a control.
+        stop: polled by the search for the best set; ends it.
+
+    Raises:
+        UsageError: the terms contradict each other or the zoo.
+        DegenerateInputError: the covariance is singular.
+    """
+    names, matrix = kappa.names, kappa.matrix
+    include, exclude = _places(names, terms.include), _places(names, terms.exclude)
+    tolerance = COPIES if terms.dedupe is None else 1 - terms.dedupe
+    choose = partial(
+        max_mutual_information,
+        start=terms.start,
+        include=include,
+        exclude=exclude,
+        costs=costs,
+        budget=terms.budget,
+        tolerance=tolerance,
+    )
+    choice = choose(matrix, terms.k)
+    k = len(choice.picks)
+    information = Information(matrix, tolerance=tolerance, lead=choice.picks)
+    near = correlation(matrix)
+    ways = {
+        "medoids": information.leaders(medoids(near, k)),
+        "first of the ranking": _places(names, ranked[:k]),
+    }
+    found = replace(
+        _named(kappa, near, choice, costs),
+        start=terms.start,
+        copies=_groups(names, copies(matrix)),
+        merged=() if terms.dedupe is None else _groups(names, choice.copies),
+        near=near_duplicates(kappa),
+        controls=(
+            _random_sets(information, information.items, k, choice, include, exclude, n=_RANDOM_SETS),
+            *(_control(names, name, picks, information) for name, picks in ways.items() if picks),
+        ),
+        budget=None if terms.budget is None else (terms.budget, terms.unit),
+    )
+    if terms.exact:
+        best = best_subset(matrix, k, include=include, exclude=exclude, tolerance=tolerance, stop=stop)
+        found = replace(found, optimum=(tuple(names[i] for i in best.picks), best))
+    return _with_stability(found, names, choice, list(replicates), partial(choose, k=k), tolerance)
+
+
+def select_for_target(
+    evidence: Mapping[str, Evidence],
+    terms: Terms,
+    *,
+    kappa: Covariance | None = None,
+    half: bool = False,
+) -> Selection:
+    """The checkpoints whose features side by side have the greatest evidence on a target.
+
+    Args:
+        evidence: of m checkpoints by name, in the order of a ranking.
+        terms: what the selection must keep to.
+        kappa: covariance of the same checkpoints, in the same order; None where it is not known.
+        half: whether to go half by evidence and half by mutual information.
+
+    Raises:
+        UsageError: the terms contradict each other or the zoo; or `half` without a covariance.
+    """
+    names = tuple(evidence)
+    if terms.k is None:
+        raise UsageError("a selection for a target is of a number of checkpoints.", fix="-k 5")
+    if half and kappa is None:
+        raise UsageError(
+            "half by mutual information needs the covariance of all that are chosen from.", fix="zoo probe"
+        )
+    include, exclude = _places(names, terms.include), _places(names, terms.exclude)
+    stack = Stack.of(list(evidence.values()))
+    if kappa is None:
+        kappa, ways = Covariance(names, np.eye(len(names))), {}
+    else:
+        information = Information(kappa.matrix)
+        few = min(terms.k, len(information.items))
+        ways = {
+            "maximum mutual information": max_mutual_information(kappa, few).picks,
+            "medoids": tuple(medoids(correlation(kappa.matrix), few)),
+        }
+    choice = max_evidence(
+        stack, terms.k, include=include, exclude=exclude, information=kappa.matrix if half else None
+    )
+    ways |= {"first of the ranking": tuple(range(terms.k)), "the best alone": (0,)}
+    return replace(
+        _named(kappa, correlation(kappa.matrix), choice, None),
+        by="evidence and mutual information" if half else "evidence",
+        near=near_duplicates(kappa),
+        controls=(
+            _random_sets(
+                stack.evidence,
+                range(len(names)),
+                terms.k,
+                choice,
+                include,
+                exclude,
+                n=_RANDOM_SETS_BY_EVIDENCE,
+            ),
+            *(_control(names, name, picks, stack.evidence) for name, picks in ways.items()),
+        ),
+    )
+
+
+def near_duplicates(kappa: Covariance) -> tuple[tuple[str, str, float], ...]:
+    """Pairs of names whose alignment is that of near-duplicates, nearest first."""
+    near = correlation(kappa.matrix)
+    left, right = np.nonzero(np.triu(near >= NEAR_DUPLICATES, 1))
+    order = np.argsort(-near[left, right], kind="stable")
+    return tuple((kappa.names[left[i]], kappa.names[right[i]], float(near[left[i], right[i]])) for i in order)
+
+
+def _named(kappa: Covariance, near: Array, choice: Choice, costs: Sequence[int] | None) -> Selection:
+    """A choice with the names of what was picked, and of what each pick stands for."""
+    names, picks = kappa.names, list(choice.picks)
+    nearest = np.where(near[:, picks].any(axis=1), near[:, picks].argmax(axis=1), -1)
+    totals = np.cumsum(choice.gains)
+    return Selection(
+        picks=tuple(
+            Pick(
+                name=names[pick],
+                gain=choice.gains[t],
+                total=float(totals[t]),
+                stands_for=tuple(names[i] for i in np.flatnonzero(nearest == t) if i not in picks),
+                revision=kappa.revisions[pick] if kappa.revisions else None,
+                ties=tuple(names[i] for i in choice.ties[t]),
+                cost=None if costs is None else costs[pick],
+            )
+            for t, pick in enumerate(picks)
+        ),
+        start="mi",
+        n_checkpoints=len(names),
+        probe=kappa.probe,
+        shrinkage=kappa.shrinkage,
+        left_out=kappa.left_out,
+    )
+
+
+def _with_stability(
+    found: Selection,
+    names: Sequence[str],
+    choice: Choice,
+    replicates: Sequence[Array],
+    choose: Callable[..., Choice],
+    tolerance: float,
+) -> Selection:
+    """The same with how often replicates pick each, and how much better their own picks are."""
+    if not replicates:
+        return found
+
+    def value(kappa: Array, picks: Sequence[int]) -> float:
+        return Information(kappa, tolerance=tolerance, lead=picks)(picks)
+
+    stable = stability(choice.picks, replicates, lambda kappa: choose(kappa).picks, value)
+    often = set(np.flatnonzero(stable.share >= _RUNNER_UP).tolist()) - set(choice.picks)
+    others = sorted(often, key=lambda i: (-stable.share[i], i))
+    low, high = np.quantile(stable.regret, [0.025, 0.975])
+    return replace(
+        found,
+        picks=tuple(
+            replace(pick, stable=float(stable.share[i]))
+            for pick, i in zip(found.picks, choice.picks, strict=True)
+        ),
+        others=tuple((names[i], float(stable.share[i])) for i in others),
+        regret=Estimate(float(stable.regret.mean()), float(low), float(high)),
+        replicates=len(replicates),
+    )
+
+
+def _control(
+    names: Sequence[str], name: str, picks: Sequence[int], value: Callable[[Sequence[int]], float]
+) -> Control:
+    return Control(name, value(picks), tuple(names[i] for i in picks))
+
+
+def _random_sets(
+    value: Callable[[Sequence[int]], float],
+    items: Iterable[int],
+    k: int,
+    choice: Choice,
+    include: Sequence[int],
+    exclude: Sequence[int],
+    *,
+    n: int,
+) -> Control:
+    """What sets come to that are drawn at random and keep to the same terms."""
+    free = [int(i) for i in items if i not in (*include, *exclude)]
+    values = random_sets(value, free, k, n=n, include=include)
+    low, high = np.quantile(values, [0.05, 0.95])
+    return Control(
+        "random sets",
+        float(values.mean()),
+        spread=(float(low), float(high)),
+        below=share_below(value(choice.picks), values),
+    )
+
+
+def _groups(names: Sequence[str], groups: Iterable[Sequence[int]]) -> tuple[tuple[str, ...], ...]:
+    """The names of groups of several."""
+    return tuple(tuple(names[i] for i in group) for group in groups if len(group) > 1)
+
+
+def _places(names: Sequence[str], wanted: Iterable[str]) -> tuple[int, ...]:
+    """Where names stand.
+
+    Raises:
+        NotFoundError: there is no such name.
+    """
+    wanted = tuple(wanted)
+    if missing := [name for name in wanted if name not in names]:
+        raise NotFoundError(f"{missing[0]} is not among the checkpoints to choose from.")
+    return tuple(names.index(name) for name in wanted)
