@@ -128,6 +128,14 @@ def test_replicates_are_the_same_each_time_and_differ_from_each_other() -> None:
     assert len(np.unique(first[:, 0, 1])) == 4
 
 
+def test_that_of_some_is_that_of_their_features() -> None:
+    sets, lengths = probed(3, m=5)
+    some = [4, 0, 3]
+    np.testing.assert_array_equal(
+        jackknife(sets, lengths).among(some).shares, jackknife([sets[i] for i in some], lengths).shares
+    )
+
+
 def test_comes_back_from_its_arrays() -> None:
     sets, lengths = probed(0)
     found = jackknife(sets, lengths)

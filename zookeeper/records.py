@@ -485,14 +485,14 @@ class AlignmentSet:
 
 @dataclass(frozen=True, slots=True)
 class JackknifeKey(Key):
-    """Everything that makes a jackknife of alignments.
+    """Which jackknife of alignments is kept.
 
     Attributes:
-        features: digests of the feature sets.
+        space: of the features.
         rank: of the features it looks at.
     """
 
-    features: tuple[str, ...]
+    space: Space
     rank: int
 
 
@@ -501,10 +501,12 @@ class JackknifeSet:
     """A stored jackknife.
 
     Attributes:
-        key: what made it.
+        key: which.
+        features: digests of the feature sets, in its order.
     """
 
     key: JackknifeKey
+    features: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,15 +236,20 @@ class TaskSpace:
             DegenerateInputError: the probe has one sentence only.
         """
         keys = [_key(checkpoint, choice) for checkpoint in checkpoints]
-        made = JackknifeSet(JackknifeKey(tuple(key.digest for key in keys), uncertainty.RANK))
-        try:
-            return Jackknife(**self._store.arrays(JackknifeSet, made.key.digest))
-        except (NotFoundError, IntegrityError):
+        wanted = tuple(key.digest for key in keys)
+        kept = JackknifeKey(choice.space, uncertainty.RANK)
+        stored = self._store.find(JackknifeSet, kept.digest)
+        if stored is not None and set(wanted) <= set(stored.features):
+            try:
+                arrays = self._store.arrays(JackknifeSet, kept.digest)
+                return Jackknife(**arrays).among([stored.features.index(digest) for digest in wanted])
+            except (NotFoundError, IntegrityError) as error:
+                self._reporter.note(f"{error.message} It is computed again.")
+        with self._reporter.track("resampling sentences", 1000, "‰") as advance:
             loaders = [self._loader(key) for key in keys]
-            with self._reporter.track("resampling sentences", 1000, "‰") as advance:
-                found = uncertainty.jackknife(loaders, choice.lengths, advance=advance)
-            self._store.save(made, found.arrays)
-            return found
+            found = uncertainty.jackknife(loaders, choice.lengths, advance=advance)
+        self._store.save(JackknifeSet(kept, wanted), found.arrays)
+        return found
 
     def convergence(
         self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, *, memory: int
@@ -341,10 +346,15 @@ class TaskSpace:
                 self._signature(one, self._loader(one.key), fitted)
                 advance(1)
 
-    def is_current(self, signature: SignatureSet) -> bool:
-        """Whether a signature is on the basis that is in use on its probe."""
-        found = self._store.load_note(_basis_note(signature.key.features.space), BasisSet)
-        return found is not None and found.key.digest == signature.key.basis
+    def outdated(self) -> tuple[BasisSet | SignatureSet, ...]:
+        """Bases that were fitted anew since, and the signatures on them."""
+        bases = self._store.all(BasisSet)
+        used = [self._store.load_note(_basis_note(basis.key.space), BasisSet) for basis in bases]
+        current = {basis.key.digest for basis in used if basis is not None}
+        return (
+            *(basis for basis in bases if basis.key.digest not in current),
+            *(one for one in self._store.all(SignatureSet) if one.key.basis not in current),
+        )
 
     def _fitted(self, choice: ProbeChoice) -> _Fitted | None:
         """The basis of signatures on a probe, or None where none was fitted yet."""

@@ -60,6 +60,12 @@ class Jackknife:
     def __len__(self) -> int:
         return int((2 * self.shares.shape[1]) ** 0.5)
 
+    def among(self, items: Sequence[int]) -> Jackknife:
+        """That of some of the feature sets, in this order, each once."""
+        first, second = (np.asarray(items)[places] for places in np.triu_indices(len(items)))
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        return Jackknife(self.shares[:, self._starts[low] + high - low])
+
     @cached_property
     def inner(self) -> Array:
         """(m, m), the inner products of the kernels."""

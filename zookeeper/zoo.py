@@ -37,6 +37,7 @@ from zookeeper.outcomes import attempt
 from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, target_source
 from zookeeper.records import (
+    BasisSet,
     Checkpoint,
     EvidenceSet,
     FeatureSet,
@@ -97,7 +98,12 @@ __all__ = [
 
 Picture = Literal["kappa", "mi", "map", "convergence"]
 
-_WASTE = {FeatureSet: "features", EvidenceSet: "evidence", SignatureSet: "signatures"}
+_WASTE = {
+    FeatureSet: "features",
+    EvidenceSet: "evidence",
+    SignatureSet: "signatures",
+    BasisSet: "bases",
+}
 
 
 class Zoo:
@@ -701,22 +707,21 @@ class Zoo:
             EmptyZooError: no probe was read.
         """
         pinned = {str(checkpoint.revision) for checkpoint in self.store.checkpoints()}
-        signed = self.store.all(SignatureSet)
         everything: list[Measurement] = [
             *self.store.all(FeatureSet),
             *self.store.all(EvidenceSet),
-            *signed,
+            *self.store.all(SignatureSet),
         ]
-        reasons: dict[str, list[Measurement]] = {
+        reasons: dict[str, Sequence[Measurement | BasisSet]] = {
             "of checkpoints that are not in the zoo": [e for e in everything if e.checkpoint not in pinned],
-            "on a basis that was fitted anew since": [s for s in signed if not self._space.is_current(s)],
+            "of a basis that was fitted anew since": self._space.outdated(),
         }
         if features:
             choice = self._space.latest()
             spared = [f for f in self._space.features_on(choice) if f.checkpoint in pinned]
             if delete and spared:
                 self._space.sign(spared, choice)
-            reasons["signatures stand for them"] = list(spared)
+            reasons["signatures stand for them"] = spared
         found = []
         for why, doomed in reasons.items():
             for kind in dict.fromkeys(map(type, doomed)):

@@ -60,6 +60,8 @@ _KINDS: dict[type[Measured], str] = {
     JackknifeSet: "jackknives",
     EvidenceSet: "evidence",
 }
+# Of these there is one, which is stored again when more is known.
+_GROWING = AlignmentSet, JackknifeSet
 _TYPES = {folder: kind for kind, folder in _KINDS.items()}
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.safetensors"
 
@@ -124,7 +126,7 @@ class Store:
         """Store what was measured: files first, then the index."""
         self._connection(create=True)
         folder = self._artefact_path(type(found), found.key.digest)
-        self._publish(folder, found, arrays, provenance, replace=isinstance(found, AlignmentSet))
+        self._publish(folder, found, arrays, provenance, replace=isinstance(found, _GROWING))
         with self._writing() as db:
             _index_measured(db, found)
 
