@@ -102,7 +102,7 @@ def test_zoo_demo_runs_the_whole_line(zoo: Zoo, tmp_path: Path) -> None:
     made = done.json
     assert made["schema"] == "zoo.demo/1"
     assert [command.split()[1] for command in made["commands"]] == [
-        "add", "probe", "covariance", "select", "rank", "tune", "tune", "runs", "card",
+        "add", "probe", "covariance", "plot", "select", "tune", "rank", "select", "tune", "runs", "card",
     ]  # fmt: skip
     assert "model-index" in Path(made["card"]).read_text()
     assert zoo("ls", "--json").json["checkpoints"] == [], "your own zoo is as it was"

@@ -73,11 +73,13 @@ def demo(
         for line in (
             ["add", *checkpoints],
             ["probe", "-p", probe],
-            ["covariance"],
+            ["covariance", "--show"],
+            ["plot", "kappa", "-o", "kappa.png"],
             ["select", "-k", "3"],
-            ["rank", "-t", target],
             ["tune", "-t", target, "@selection"],
-            ["tune", "-t", target, "@ranking:3", "--test"],
+            ["rank", "-t", target],
+            ["select", "-t", target, "-k", "3"],
+            ["tune", "-t", target, "@selection", "--test"],
             ["runs"],
             ["card", "latest", "-o", "card.md"],
         ):
@@ -91,12 +93,12 @@ def demo(
         return
     say(
         f"\nDone in {seconds:.0f} s. Made in {folder}:\n"
-        f"  {len(checkpoints)} checkpoints, a probe, a labelled task; features, two runs; card.md\n"
+        f"  {len(checkpoints)} checkpoints, a probe, a labelled task; features, two runs; kappa.png, card.md\n"
         "Look around, after the first line above:\n"
         "  zoo ls    zoo show llama-code    zoo runs --json    less card.md\n"
         "Then your own:\n"
         "  zoo add roberta-base google-bert/bert-base-cased\n"
-        "  zoo rank --target conll2000"
+        "  zoo select --target conll2000"
     )
 
 
