@@ -77,3 +77,15 @@ def test_medoids_of_what_is_no_covariance_are_refused() -> None:
         medoids(np.array([[1, np.nan], [np.nan, 1]]), 1)
     with pytest.raises(UsageError, match="cannot pick 3 of 2"):
         medoids(np.eye(2), 3)
+
+
+@STEADY
+@given(seeds, st.integers(2, 12), st.floats(1, 30))
+def test_random_sets_keep_to_a_budget_and_use_it(seed: int, m: int, budget: float) -> None:
+    costs = np.random.default_rng(seed).uniform(0.5, 5, size=m).tolist()
+    drawn: list[list[int]] = []
+    random_sets(lambda items: drawn.append(list(items)) or 0.0, range(m), m, n=20, costs=costs, budget=budget)
+    for items in drawn:
+        spent = sum(costs[i] for i in items)
+        assert spent <= budget
+        assert all(spent + costs[i] > budget for i in set(range(m)) - set(items))

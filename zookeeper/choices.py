@@ -11,7 +11,7 @@ import numpy as np
 
 from zookeeper.arrangement import correlation
 from zookeeper.controls import medoids, random_sets, share_below
-from zookeeper.errors import NotFoundError, UsageError
+from zookeeper.errors import DegenerateInputError, NotFoundError, UsageError
 from zookeeper.evidence import Evidence
 from zookeeper.labels import Array
 from zookeeper.optimum import best_subset
@@ -97,10 +97,19 @@ def select(
     k = len(choice.picks)
     information = Information(matrix, tolerance=tolerance, lead=choice.picks)
     near = correlation(matrix)
-    ways = {
-        "medoids": information.leaders(medoids(near, k)),
-        "first of the ranking": _places(names, ranked[:k]),
-    }
+    ways: dict[str, Sequence[int]] = {}
+    if terms.budget is None:
+        ways["medoids"] = information.leaders(medoids(near, k))
+        ways["first of the ranking"] = _places(names, ranked[:k])
+    values = random_sets(
+        information,
+        _free(information.items, include, exclude),
+        terms.k or len(information.items),
+        n=_RANDOM_SETS,
+        include=include,
+        costs=costs,
+        budget=np.inf if terms.budget is None else terms.budget,
+    )
     found = replace(
         _named(kappa, near, choice, costs),
         start=terms.start,
@@ -108,7 +117,7 @@ def select(
         merged=() if terms.dedupe is None else _groups(names, choice.copies),
         near=near_duplicates(kappa),
         controls=(
-            _random_sets(information, information.items, k, choice, include, exclude, n=_RANDOM_SETS),
+            _spread(information(choice.picks), values),
             *(_control(names, name, picks, information) for name, picks in ways.items() if picks),
         ),
         budget=None if terms.budget is None else (terms.budget, terms.unit),
@@ -146,33 +155,26 @@ def select_for_target(
         )
     include, exclude = _places(names, terms.include), _places(names, terms.exclude)
     stack = Stack.of(list(evidence.values()))
-    if kappa is None:
-        kappa, ways = Covariance(names, np.eye(len(names))), {}
-    else:
-        information = Information(kappa.matrix)
-        few = min(terms.k, len(information.items))
-        ways = {
-            "maximum mutual information": max_mutual_information(kappa, few).picks,
-            "medoids": tuple(medoids(correlation(kappa.matrix), few)),
-        }
+    ways: dict[str, Sequence[int]] = {} if kappa is None else _without_labels(kappa, terms.k)
+    kappa = kappa or Covariance(names, np.eye(len(names)))
     choice = max_evidence(
-        stack, terms.k, include=include, exclude=exclude, information=kappa.matrix if half else None
+        stack, terms.k, include=include, exclude=exclude, information=kappa if half else None
     )
-    ways |= {"first of the ranking": tuple(range(terms.k)), "the best alone": (0,)}
+    ways["first of the ranking"] = range(terms.k)
+    ways["the best alone"] = [max(range(len(names)), key=lambda item: stack.evidence([item]))]
+    values = random_sets(
+        stack.evidence,
+        _free(range(len(names)), include, exclude),
+        terms.k,
+        n=_RANDOM_SETS_BY_EVIDENCE,
+        include=include,
+    )
     return replace(
         _named(kappa, correlation(kappa.matrix), choice, None),
         by="evidence and mutual information" if half else "evidence",
         near=near_duplicates(kappa),
         controls=(
-            _random_sets(
-                stack.evidence,
-                range(len(names)),
-                terms.k,
-                choice,
-                include,
-                exclude,
-                n=_RANDOM_SETS_BY_EVIDENCE,
-            ),
+            _spread(stack.evidence(choice.picks), values),
             *(_control(names, name, picks, stack.evidence) for name, picks in ways.items()),
         ),
     )
@@ -249,26 +251,32 @@ def _control(
     return Control(name, value(picks), tuple(names[i] for i in picks))
 
 
-def _random_sets(
-    value: Callable[[Sequence[int]], float],
-    items: Iterable[int],
-    k: int,
-    choice: Choice,
-    include: Sequence[int],
-    exclude: Sequence[int],
-    *,
-    n: int,
-) -> Control:
-    """What sets come to that are drawn at random and keep to the same terms."""
-    free = [int(i) for i in items if i not in (*include, *exclude)]
-    values = random_sets(value, free, k, n=n, include=include)
+def _without_labels(kappa: Covariance, k: int) -> dict[str, Sequence[int]]:
+    """What would be picked without labels; nothing where the covariance is singular."""
+    try:
+        k = min(k, len(Information(kappa).items))
+        return {
+            "maximum mutual information": max_mutual_information(kappa, k).picks,
+            "medoids": medoids(correlation(kappa.matrix), k),
+        }
+    except DegenerateInputError:
+        return {}
+
+
+def _spread(reached: float, values: Array) -> Control:
+    """What sets drawn at random come to, beside what was reached."""
     low, high = np.quantile(values, [0.05, 0.95])
     return Control(
         "random sets",
         float(values.mean()),
         spread=(float(low), float(high)),
-        below=share_below(value(choice.picks), values),
+        below=share_below(reached, values),
     )
+
+
+def _free(items: Iterable[int], include: Sequence[int], exclude: Sequence[int]) -> list[int]:
+    """Those of the items that can be drawn."""
+    return [int(item) for item in items if item not in (*include, *exclude)]
 
 
 def _groups(names: Sequence[str], groups: Iterable[Sequence[int]]) -> tuple[tuple[str, ...], ...]:

@@ -21,8 +21,12 @@ def random_sets(
     *,
     n: int = 1000,
     include: Sequence[int] = (),
+    costs: Sequence[float] | None = None,
+    budget: float = np.inf,
 ) -> Array:
     """Values of sets of size `k` that are drawn at random, the same in every call.
+
+    Under a budget a set takes what still fits of the items in a random order, `k` at most.
 
     Args:
         value: of a set of items; larger is better.
@@ -30,6 +34,8 @@ def random_sets(
         k: size of each set.
         n: how many are drawn.
         include: items that are in every set.
+        costs: of each item, where there is a budget.
+        budget: the costs of a set may add up to this.
 
     Returns:
         (n,).
@@ -39,8 +45,22 @@ def random_sets(
     """
     _check(k - len(include), len(candidates), least=0)
     rng = np.random.default_rng(0)
-    draws = (rng.choice(len(candidates), k - len(include), replace=False) for _ in range(n))
-    return np.array([value([*include, *(candidates[i] for i in drawn)]) for drawn in draws])
+    orders = (rng.permutation(candidates).tolist() for _ in range(n))
+    return np.array([value(_filled(include, order, k, costs, budget)) for order in orders])
+
+
+def _filled(
+    include: Sequence[int], order: Sequence[int], k: int, costs: Sequence[float] | None, budget: float
+) -> list[int]:
+    """What is included and those that still fit, in their order, up to `k`."""
+    if costs is None:
+        return [*include, *order[: k - len(include)]]
+    chosen, left = list(include), budget - sum(costs[i] for i in include)
+    for item in order:
+        if len(chosen) < k and costs[item] <= left:
+            chosen.append(item)
+            left -= costs[item]
+    return chosen
 
 
 def share_below(value: float, values: Array) -> float:

@@ -46,7 +46,9 @@ class Selector:
         self._ranker = ranker
         self._reporter = reporter
 
-    def select(self, kappa: Covariance, terms: Terms, *, replicates: int, seconds: float) -> Selection:
+    def select(
+        self, kappa: Covariance, terms: Terms, *, replicates: int, seconds: float, keep: bool
+    ) -> Selection:
         """The checkpoints that say most about the rest.
 
         Args:
@@ -54,6 +56,7 @@ class Selector:
             terms: what the selection must keep to.
             replicates: over resampled sentences, where there are features to resample.
             seconds: that looking for the best set may take.
+            keep: whether to remember it; one from a file is not.
 
         Raises:
             UsageError, DegenerateInputError: as `zookeeper.choices.select`.
@@ -67,7 +70,7 @@ class Selector:
             ranked=self._ranked(kappa),
             stop=lambda: time.monotonic() > deadline,
         )
-        if kappa.revisions:
+        if keep and kappa.revisions:
             self._store.save_note(_NOTE, found)
         return found
 

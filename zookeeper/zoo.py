@@ -394,6 +394,7 @@ class Zoo:
         exact: bool = False,
         seconds: float = 10.0,
         replicates: int = 200,
+        keep: bool = True,
     ) -> Selection:
         """Choose the checkpoints that say most about the rest, by greedy maximum mutual information.
 
@@ -410,6 +411,7 @@ class Zoo:
             exact: whether to look for the best set too.
             seconds: that looking for it may take.
             replicates: over resampled sentences, for the stability of picks; 0 for none.
+            keep: whether ``@selection`` shall stand for it.
 
         Raises:
             UsageError: the zoo has no such set.
@@ -417,7 +419,7 @@ class Zoo:
         """
         kappa = covariance or self.covariance(names, errors=False)
         terms = Terms(k, start, tuple(include), tuple(exclude), budget, unit, dedupe, exact)
-        return self._selector.select(kappa, terms, replicates=replicates, seconds=seconds)
+        return self._selector.select(kappa, terms, replicates=replicates, seconds=seconds, keep=keep)
 
     def select_for_target(
         self,

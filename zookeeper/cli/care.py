@@ -93,7 +93,8 @@ def demo(
         return
     say(
         f"\nDone in {seconds:.0f} s. Made in {folder}:\n"
-        f"  {len(checkpoints)} checkpoints, a probe, a labelled task; features, two runs; kappa.png, card.md\n"
+        f"  {len(checkpoints)} checkpoints, a probe, a labelled task; features, two runs;\n"
+        f"  kappa.png, card.md\n"
         "Look around, after the first line above:\n"
         "  zoo ls    zoo show llama-code    zoo runs --json    less card.md\n"
         "Then your own:\n"

@@ -296,7 +296,7 @@ def plot(
         kappa = _kappa(
             ctx, chosen, covariance, names, **read, signatures=signatures, debiased=debias is not None
         )
-        ctx.obj.draw(kind, ctx.obj.select(k, covariance=kappa) if kind == "mi" else kappa, output)
+        ctx.obj.draw(kind, ctx.obj.select(k, covariance=kappa, keep=False) if kind == "mi" else kappa, output)
     show(views.drawn(kind, output), as_json=json)
 
 
