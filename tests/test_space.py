@@ -12,7 +12,9 @@ from conftest import Result, Zoo
 from tiny import TEXT, make_checkpoint
 
 from zookeeper import kernels, reader, space
+from zookeeper.records import FeatureSet
 from zookeeper.selection import max_mutual_information
+from zookeeper.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +117,19 @@ def test_a_probe_of_one_sentence_has_no_standard_error_but_a_covariance(
     assert "one sentence" in refused.stderr
 
 
+def test_what_is_known_of_deleted_features_is_not_lost_to_a_few_others(
+    probed: Zoo, many: list[Path], probe_file: Path
+) -> None:
+    before = np.array(probed("covariance", "--json").json["standard_error"])
+    probed("gc", "--features", "--yes")
+    probed("add", many[1])
+    probed("probe", "bert-1", "-p", probe_file)
+    probed("covariance", "bert-1")
+    probed("rm", "bert-1")
+    after = probed("covariance", "--json").json["standard_error"]
+    np.testing.assert_allclose(np.array(after, dtype=float), before)
+
+
 def test_debiasing_makes_little_text_say_less(probed: Zoo) -> None:
     plain = matrix_of(probed("covariance", "--json"))
     debiased = matrix_of(probed("covariance", "--debias", "sentence", "--json"))
@@ -127,13 +142,17 @@ def test_shrinking_is_asked_for_and_said(probed: Zoo) -> None:
     plain = matrix_of(probed("covariance", "--json"))
     done = probed("covariance", "--shrink", "0.25", "--json")
     np.testing.assert_allclose(matrix_of(done), 0.75 * plain + 0.25 * np.eye(5))
+    errors = (np.array(found.json["standard_error"]) for found in (done, probed("covariance", "--json")))
+    shrunk, whole = errors
+    np.testing.assert_allclose(shrunk, 0.75 * whole)
     assert done.json["shrinkage"] == pytest.approx(0.25)
     assert "0.25 of the identity" in probed("select", "-k", "2", "--shrink", "0.25").stderr
 
 
-def test_a_memory_limit_changes_nothing_but_too_little_is_said(probed: Zoo) -> None:
+def test_a_memory_limit_changes_nothing_but_too_little_is_said(probed: Zoo, tmp_path: Path) -> None:
     tight = matrix_of(probed("covariance", "--memory", "60kB", "--json"))
-    assert tight.shape == (5, 5)
+    shutil.rmtree(tmp_path / "cache" / "alignments")
+    np.testing.assert_allclose(matrix_of(probed("covariance", "--json")), tight, atol=1e-6)
     small = probed("covariance", "--debias", "sentence", "--memory", "1kB")
     assert small.exit_code == 2
     assert "--memory" in small.stderr
@@ -176,6 +195,56 @@ def test_a_new_checkpoint_cannot_be_aligned_with_deleted_features(
     done = probed("covariance")
     assert done.exit_code == 3
     assert "zoo probe" in done.stderr
+    assert len(matrix_of(probed("covariance", "--signatures", "--json"))) == 6
+
+
+def test_one_that_was_not_read_does_not_take_from_the_others_what_is_known(
+    probed: Zoo, many: list[Path]
+) -> None:
+    before = matrix_of(probed("covariance", "--json"))
+    probed("gc", "--features", "--yes")
+    probed("add", many[1])
+    done = probed("covariance", "--json")
+    assert done.exit_code == 3
+    assert "bert-1: not read" in done.stderr
+    np.testing.assert_array_equal(np.array(done.json["matrix"]), before)
+
+
+def test_a_damaged_signature_is_made_again_of_features(probed: Zoo, tmp_path: Path) -> None:
+    before = matrix_of(probed("covariance", "--signatures", "--json"))
+    stored = sorted((tmp_path / "cache").glob("signatures/v1/??/*/arrays.safetensors"))
+    for path, times in zip(stored, (1, 40_000), strict=False):
+        path.write_bytes(path.read_bytes()[:-times] + times * b"!")
+    np.testing.assert_array_equal(matrix_of(probed("covariance", "--signatures", "--json")), before)
+    assert probed("neighbours", "bert").exit_code == 0
+    assert probed("verify").exit_code == 0
+
+
+def test_features_that_are_all_the_same_do_not_keep_others_from_being_signed(
+    probed: Zoo, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "home", tmp_path / "cache")
+    same = store.all(FeatureSet)[0]
+    rows = store.arrays(FeatureSet, same.key.digest)["features"]
+    store.discard(FeatureSet, same.key.digest)
+    store.save(same, {"features": np.ones_like(rows)})
+    done = probed("covariance", "--signatures", "--json")
+    assert done.exit_code == 3
+    assert len(done.json["names"]) == 4
+    assert "every row of the features is the same" in done.stderr
+    probed("gc", "--features", "--yes")
+    assert [kept.key for kept in store.all(FeatureSet)] == [same.key]
+
+
+def test_refitting_for_some_does_not_lose_the_signatures_of_others(
+    probed: Zoo, many: list[Path], probe_file: Path
+) -> None:
+    probed("gc", "--features", "--yes")
+    probed("add", many[1])
+    probed("probe", "bert-1", "-p", probe_file)
+    refused = probed("covariance", "bert-1", "--signatures", "--refit")
+    assert refused.exit_code == 2
+    assert "5 signatures cannot be made again" in refused.stderr
     assert len(matrix_of(probed("covariance", "--signatures", "--json"))) == 6
 
 
@@ -330,6 +399,35 @@ def test_options_that_mean_nothing_together(probed: Zoo, options: tuple[str, ...
     assert probed("select", *options).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("select", "--names", "names.txt"),
+        ("select", "--split", "test"),
+        ("select", "--seconds", "3"),
+        ("plot", "kappa", "-o", "kappa.png", "-k", "3"),
+        ("covariance", "--signatures", "--no-errors"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused_as_it_was_typed(
+    probed: Zoo, command: tuple[str, ...]
+) -> None:
+    done = probed(*command)
+    assert done.exit_code == 2
+    typed = [word for word in command if word.startswith("-") and word not in ("-o", "--signatures")]
+    assert f"{typed[0]} means nothing with" in done.stderr
+
+
+def test_a_pair_is_not_isolated_and_copies_are_named_once(probed: Zoo, twin: Path, probe_file: Path) -> None:
+    probed("add", twin)
+    probed("probe", "-p", probe_file)
+    assert "isolated" not in probed("neighbours", "bert", "-k", "100").stdout
+    stderr = " ".join(probed("select", "-k", "2", "--exact").stderr.split())
+    assert stderr.count("Exact copies, counted once") == 1
+    assert "κ 1.000" not in stderr
+    assert "has most" in stderr
+
+
 # How much is enough, and pictures
 
 
@@ -348,6 +446,13 @@ def test_pictures(probed: Zoo, kind: str, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     assert path.read_text().lstrip().startswith("<?xml")
     assert probed("plot", kind, "-o", tmp_path / "picture.gif").exit_code == 2
+
+
+def test_a_picture_of_convergence_takes_no_matrix(probed: Zoo, tmp_path: Path) -> None:
+    np.save(tmp_path / "kappa.npy", np.eye(2))
+    done = probed("plot", "convergence", "--covariance", tmp_path / "kappa.npy", "-o", tmp_path / "c.svg")
+    assert done.exit_code == 2
+    assert not (tmp_path / "c.svg").exists()
 
 
 def test_drawing_does_not_change_what_is_selected(probed: Zoo, tmp_path: Path) -> None:
@@ -379,6 +484,19 @@ def test_features_of_an_older_extractor_are_said_to_be_so(
     assert done.exit_code == 1
     assert "an older zoo read it" in done.stderr
     assert "zoo probe" in done.stderr
+
+
+def test_the_note_of_an_older_zoo_is_written_again_by_probing(
+    probed: Zoo, probe_file: Path, target_folder: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "home" / "notes" / "probed.json"
+    note.write_text(note.read_text().replace("lengths", "n_rows"))
+    refused = probed("covariance")
+    assert refused.exit_code == 1
+    assert "fix: zoo probe" in refused.stderr
+    assert probed("select", "-t", target_folder, "-k", "2").exit_code == 0
+    assert [row["STATUS"] for row in probed("probe", "-p", probe_file).table] == ["already there"] * 5
+    assert probed("covariance").exit_code == 0
 
 
 def test_a_checkpoint_that_was_read_with_another_probe_is_named_with_it(

@@ -113,6 +113,26 @@ def test_replicates_are_of_the_covariance_that_is_given() -> None:
     np.testing.assert_allclose(mean, kappa, atol=0.01)
 
 
+def test_near_duplicates_among_many_stay_apart_as_far_as_they_are() -> None:
+    sets, lengths = probed(0, m=4)
+    noise = np.random.default_rng(0).normal(size=(40, *sets[0].shape))
+    zoo = [*sets, *(sets[i % 4] + 0.05 * noise[i] for i in range(40))]
+    kappa = covariance(zoo).matrix
+    apart = 1 - kappa[~np.eye(len(zoo), dtype=bool)]
+    assert apart.min() < 2e-3
+    for moved in jackknife(zoo, lengths).replicates(kappa, 5):
+        ratio = (1 - moved[~np.eye(len(zoo), dtype=bool)]) / apart
+        assert 0.5 < ratio.min() <= ratio.max() < 2
+
+
+def test_what_narrow_features_miss_stays_as_it_is() -> None:
+    sets, lengths = probed(0, m=12)
+    kappa = covariance(sets).matrix
+    found = jackknife([np.repeat(sets[0][:, :1], 2, axis=1)] * 12, lengths)
+    mean = np.mean(list(found.replicates(kappa, 50)), axis=0)
+    np.testing.assert_allclose(mean, kappa, atol=0.05)
+
+
 def test_replicates_of_copies_are_copies() -> None:
     sets, lengths = probed(0)
     zoo = [*sets, sets[0]]

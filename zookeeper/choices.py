@@ -16,7 +16,7 @@ from zookeeper.evidence import Evidence
 from zookeeper.labels import Array
 from zookeeper.optimum import best_subset
 from zookeeper.results import NEAR_DUPLICATES, Choice, Control, Covariance, Estimate, Pick, Selection
-from zookeeper.selection import COPIES, Information, Start, copies, max_mutual_information
+from zookeeper.selection import COPIES, Information, Start, copies, max_mutual_information, preferred
 from zookeeper.targeted import Stack, max_evidence
 from zookeeper.uncertainty import stability
 
@@ -73,7 +73,7 @@ def select(
         kappa: covariance of m checkpoints.
         terms: what the selection must keep to.
         costs: of each checkpoint, where the terms have a budget.
-        replicates: (m, m) covariances over resampled sentences.
+        replicates: (m, m) covariances over resampled sentences, read one at a time; () for none.
         ranked: names in the order of a ranking, the best first; a control.
         stop: polled by the search for the best set; ends it.
 
@@ -84,18 +84,15 @@ def select(
     names, matrix = kappa.names, kappa.matrix
     include, exclude = _places(names, terms.include), _places(names, terms.exclude)
     tolerance = COPIES if terms.dedupe is None else 1 - terms.dedupe
-    choose = partial(
-        max_mutual_information,
-        start=terms.start,
-        include=include,
-        exclude=exclude,
-        costs=costs,
-        budget=terms.budget,
-        tolerance=tolerance,
-    )
-    choice = choose(matrix, terms.k)
+    choose = partial(max_mutual_information, start=terms.start, budget=terms.budget)
+    choice = choose(matrix, terms.k, include=include, exclude=exclude, costs=costs, tolerance=tolerance)
     k = len(choice.picks)
-    information = Information(matrix, tolerance=tolerance, lead=choice.picks)
+    prices = None if costs is None else np.asarray(costs, dtype=np.float64)
+    information = Information(
+        matrix, tolerance=tolerance, lead=preferred(len(names), include, exclude, prices)
+    )
+    distinct = information.items.tolist()
+    free = _free(distinct, include, exclude)
     near = correlation(matrix)
     ways: dict[str, Sequence[int]] = {}
     if terms.budget is None:
@@ -103,8 +100,8 @@ def select(
         ways["first of the ranking"] = _places(names, ranked[:k])
     values = random_sets(
         information,
-        _free(information.items, include, exclude),
-        terms.k or len(information.items),
+        free,
+        terms.k or len(include) + len(free),
         n=_RANDOM_SETS,
         include=include,
         costs=costs,
@@ -125,7 +122,18 @@ def select(
     if terms.exact:
         best = best_subset(matrix, k, include=include, exclude=exclude, tolerance=tolerance, stop=stop)
         found = replace(found, optimum=(tuple(names[i] for i in best.picks), best))
-    return _with_stability(found, names, choice, list(replicates), partial(choose, k=k), tolerance)
+    if not replicates:
+        return found
+    # Copies stay as they are: a pair near the tolerance would be one item in some replicates, two in others.
+    choose_again = partial(
+        choose,
+        k=k,
+        include=[distinct.index(item) for item in include],
+        exclude=[place for place, item in enumerate(distinct) if item in exclude],
+        costs=None if prices is None else prices[distinct],
+        tolerance=0.0,
+    )
+    return _with_stability(found, names, choice, distinct, replicates, choose_again)
 
 
 def select_for_target(
@@ -218,30 +226,38 @@ def _with_stability(
     found: Selection,
     names: Sequence[str],
     choice: Choice,
-    replicates: Sequence[Array],
-    choose: Callable[..., Choice],
-    tolerance: float,
+    distinct: Sequence[int],
+    replicates: Iterable[Array],
+    choose: Callable[[Array], Choice],
 ) -> Selection:
-    """The same with how often replicates pick each, and how much better their own picks are."""
-    if not replicates:
-        return found
+    """The same with how often replicates pick each, and how much better their own picks are.
 
-    def value(kappa: Array, picks: Sequence[int]) -> float:
-        return Information(kappa, tolerance=tolerance, lead=picks)(picks)
-
-    stable = stability(choice.picks, replicates, lambda kappa: choose(kappa).picks, value)
-    often = set(np.flatnonzero(stable.share >= _RUNNER_UP).tolist()) - set(choice.picks)
-    others = sorted(often, key=lambda i: (-stable.share[i], i))
+    Args:
+        found: without that.
+        names: of m checkpoints.
+        choice: that was made.
+        distinct: the n of them of which none is a copy of another.
+        replicates: (m, m), of the covariance.
+        choose: among the distinct, by their covariance (n, n).
+    """
+    stable = stability(
+        [distinct.index(pick) for pick in choice.picks],
+        (kappa[np.ix_(distinct, distinct)] for kappa in replicates),
+        lambda kappa: choose(kappa).picks,
+        lambda kappa, picks: Information(kappa, tolerance=0.0)(picks),
+    )
+    share = dict(zip(distinct, stable.share.tolist(), strict=True))
+    often = (item for item in distinct if share[item] >= _RUNNER_UP and item not in choice.picks)
+    others = sorted(often, key=lambda item: (-share[item], item))
     low, high = np.quantile(stable.regret, [0.025, 0.975])
     return replace(
         found,
         picks=tuple(
-            replace(pick, stable=float(stable.share[i]))
-            for pick, i in zip(found.picks, choice.picks, strict=True)
+            replace(pick, stable=share[i]) for pick, i in zip(found.picks, choice.picks, strict=True)
         ),
-        others=tuple((names[i], float(stable.share[i])) for i in others),
+        others=tuple((names[i], share[i]) for i in others),
         regret=Estimate(float(stable.regret.mean()), float(low), float(high)),
-        replicates=len(replicates),
+        replicates=len(stable.regret),
     )
 
 

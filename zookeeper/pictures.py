@@ -132,7 +132,7 @@ def draw_gains(selection: Selection, path: Path) -> None:
             label.set_rotation_mode("anchor")
         axes.tick_params(axis="x", length=0)
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_ylabel("nats per example" if selection.by == "evidence" else "nats")
+        axes.set_ylabel("nats" if selection.by == "mutual information" else "nats per example")
         axes.set_axisbelow(True)
         axes.grid(axis="y", color="#EEEEEE", lw=0.8)
         _compare(axes, selection)

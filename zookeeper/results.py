@@ -101,7 +101,13 @@ class Covariance:
             raise UsageError(f"{share} is no share to shrink by.", fix="a number from 0 to below 1")
         scale = np.diag(np.diag(self.matrix))
         mixed = (1 - share) * self.matrix + share * scale
-        return replace(self, matrix=mixed, shrinkage=1 - (1 - self.shrinkage) * (1 - share))
+        return replace(
+            self,
+            matrix=mixed,
+            standard_error=None if self.standard_error is None else (1 - share) * self.standard_error,
+            estimated=None if self.estimated is None else (1 - share) * self.estimated,
+            shrinkage=1 - (1 - self.shrinkage) * (1 - share),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,13 +61,16 @@ class Selector:
         Raises:
             UsageError, DegenerateInputError: as `zookeeper.choices.select`.
         """
+        named = self._named(terms, kappa.names, kappa.revisions)
+        costs = None if terms.budget is None else self._costs(kappa, terms)
+        ranked, drawn = self._ranked(kappa), self._replicates(kappa, replicates)
         deadline = time.monotonic() + seconds
         found = select(
             kappa,
-            self._named(terms, kappa.names, kappa.revisions),
-            costs=None if terms.budget is None else self._costs(kappa, terms),
-            replicates=self._replicates(kappa, replicates),
-            ranked=self._ranked(kappa),
+            named,
+            costs=costs,
+            replicates=drawn,
+            ranked=ranked,
             stop=lambda: time.monotonic() > deadline,
         )
         if keep and kappa.revisions:
@@ -123,7 +126,7 @@ class Selector:
             return ()
         try:
             jackknife = self._space.jackknife(self._pinned(kappa.revisions), kappa.probed)
-        except (NotFoundError, DegenerateInputError) as error:
+        except (NotFoundError, IntegrityError, DegenerateInputError) as error:
             self._reporter.note(f"nothing is known of the stability of picks: {error.message}")
             return ()
         return jackknife.replicates(kappa.matrix, n)

@@ -7,7 +7,7 @@ checkpoint costs one row of the covariance, and taking one out costs nothing.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -94,9 +94,15 @@ class TaskSpace:
         """The probe that was read last.
 
         Raises:
-            EmptyZooError: none was.
+            EmptyZooError: none was, or it is not known which.
         """
-        choice = self._store.load_note(_PROBED, ProbeChoice)
+        try:
+            choice = self._store.load_note(_PROBED, ProbeChoice)
+        except IntegrityError as error:
+            why = f"{error.message} An older zoo may have written it."
+            raise EmptyZooError(
+                "it is not known which probe was read last.", why=why, fix="zoo probe"
+            ) from error
         if choice is None:
             raise EmptyZooError("no checkpoint was probed yet.", fix="zoo probe")
         return choice
@@ -128,7 +134,7 @@ class TaskSpace:
                 read.append(checkpoint)
                 self._store.save_note(_PROBED, choice)
         if signatures_only and fitted is None and read:
-            self._signed(read, choice)
+            self._signed(read, choice, "screen")
         return tuple(outcomes)
 
     def _probe_features(
@@ -177,8 +183,11 @@ class TaskSpace:
         alignments = _Alignments.load(self._store, AlignmentKey(choice.space, debiased))
         keys = {checkpoint: _key(checkpoint, choice) for checkpoint in checkpoints}
         left_out: list[Outcome] = []
-        if not alignments.complete([key.digest for key in keys.values()]):
-            keys, left_out = self._readable(checkpoints, choice, alignments.knows)
+        if not alignments.complete(keys.values()):
+            keys, left_out = self._readable(checkpoints, choice, known=alignments.knows, needed=False)
+        if not alignments.complete(keys.values()):
+            keys, gone = self._readable(list(keys), choice, known=lambda _: True)
+            left_out += gone
             self._align(alignments, list(keys.values()), choice, memory)
         return Covariance(
             names=distinct_names(list(keys)),
@@ -224,7 +233,7 @@ class TaskSpace:
     def _standard_error(self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice) -> Array | None:
         try:
             return self.jackknife(checkpoints, choice).standard_error
-        except (NotFoundError, DegenerateInputError) as error:
+        except (NotFoundError, IntegrityError, DegenerateInputError) as error:
             self._reporter.note(f"no standard errors: {error.message}")
             return None
 
@@ -233,8 +242,12 @@ class TaskSpace:
 
         Raises:
             NotFoundError: their features are gone.
-            DegenerateInputError: the probe has one sentence only.
+            IntegrityError: they are damaged.
+            DegenerateInputError: the probe has one sentence only, or they are too many.
         """
+        size = 2 * len(choice.lengths) * len(checkpoints) * (len(checkpoints) + 1)
+        if size > kernels.MEMORY:
+            raise DegenerateInputError(f"{len(checkpoints)} checkpoints would take {size / 1e9:.0f} GB.")
         keys = [_key(checkpoint, choice) for checkpoint in checkpoints]
         wanted = tuple(key.digest for key in keys)
         kept = JackknifeKey(choice.space, uncertainty.RANK)
@@ -248,8 +261,14 @@ class TaskSpace:
         with self._reporter.track("resampling sentences", 1000, "‰") as advance:
             loaders = [self._loader(key) for key in keys]
             found = uncertainty.jackknife(loaders, choice.lengths, advance=advance)
-        self._store.save(JackknifeSet(kept, wanted), found.arrays)
+        if stored is None or not self._needed(set(stored.features) - set(wanted), choice):
+            self._store.save(JackknifeSet(kept, wanted), found.arrays)
         return found
+
+    def _needed(self, digests: Collection[str], choice: ProbeChoice) -> bool:
+        """Whether what is known of features could not be had again: they are gone, their checkpoints not."""
+        ours = {_key(checkpoint, choice).digest for checkpoint in self._store.checkpoints()}
+        return any(d in ours and self._store.find(FeatureSet, d) is None for d in digests)
 
     def convergence(
         self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, *, memory: int
@@ -282,9 +301,11 @@ class TaskSpace:
             UsageError: one has a signature on the old basis and no features to make a new one of.
         """
         if refit:
-            self._refit(checkpoints, choice)
-        fitted, signed, left_out = self._signed(checkpoints, choice)
-        matrix, error = signatures.estimate([self._load(found, fitted) for found in signed.values()])
+            self._refit(choice)
+        fitted, signed, left_out = self._signed(checkpoints, choice, "vector")
+        matrix, error = signatures.estimate(
+            [Signature(vector, found.residual, fitted.basis.t) for found, vector in signed.values()]
+        )
         return Covariance(
             names=distinct_names(list(signed)),
             matrix=matrix,
@@ -303,17 +324,15 @@ class TaskSpace:
             CheckpointError: the one was not read with the probe.
             UsageError: there is no other.
         """
-        fitted, signed, left_out = self._signed([checkpoint, *others], choice)
+        fitted, signed, left_out = self._signed([checkpoint, *others], choice, "screen")
         if checkpoint not in signed:
             raise self._unread(choice)(checkpoint)
-        own = self._load(signed.pop(checkpoint), fitted)
+        own = self._load(signed.pop(checkpoint)[0], fitted)
         if not signed:
             raise UsageError(f"there is nothing to compare {checkpoint.name} with.", fix="zoo probe")
-        compared, sets = list(signed), list(signed.values())
+        compared, sets = list(signed), [found for found, _ in signed.values()]
         names = distinct_names([checkpoint, *compared])
-        screens = np.stack(
-            [self._store.arrays(SignatureSet, found.key.digest, ["screen"])["screen"] for found in sets]
-        )
+        screens = np.stack([screen for _, screen in signed.values()])
         nearest = signatures.nearest(
             own, screens, lambda some: (self._load(sets[i], fitted) for i in some), min(k, len(sets))
         )
@@ -334,17 +353,26 @@ class TaskSpace:
         """All features on a probe."""
         return tuple(found for found in self._store.all(FeatureSet) if found.key.space == choice.space)
 
-    def sign(self, features: Sequence[FeatureSet], choice: ProbeChoice) -> None:
+    def sign(self, features: Sequence[FeatureSet], choice: ProbeChoice) -> list[FeatureSet]:
         """See to it that features on a probe have signatures, and so can be spared.
+
+        Returns:
+            Those that have.
 
         Raises:
             EmptyZooError: there are no features to fit a basis to.
         """
         fitted = self._fitted(choice) or self._fit(choice)
+        signed = []
         with self._reporter.track("signing", len(features), "checkpoints") as advance:
             for one in features:
-                self._signature(one, self._loader(one.key), fitted)
+                made = attempt(one.checkpoint, partial(self._signature, one, self._loader(one.key), fitted))
+                if isinstance(made, Outcome):
+                    self._reporter.note(f"{made.name} has no signature: {made.error}")
+                else:
+                    signed.append(one)
                 advance(1)
+        return signed
 
     def outdated(self) -> tuple[BasisSet | SignatureSet, ...]:
         """Bases that were fitted anew since, and the signatures on them."""
@@ -368,10 +396,11 @@ class TaskSpace:
             return None
         return _Fitted(found.key.digest, Basis(vectors, t=found.key.t, seed=found.key.seed))
 
-    def _refit(self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice) -> None:
+    def _refit(self, choice: ProbeChoice) -> None:
         fitted, features = self._fitted(choice), {found.key for found in self.features_on(choice)}
         if fitted is not None:
-            keys = [(c, SignatureKey(_key(c, choice), fitted.digest)) for c in checkpoints]
+            pinned = self._store.checkpoints()
+            keys = [(c, SignatureKey(_key(c, choice), fitted.digest)) for c in pinned]
             lost = [
                 checkpoint.name
                 for checkpoint, key in keys
@@ -381,43 +410,56 @@ class TaskSpace:
                 raise UsageError(
                     f"{len(lost)} signatures cannot be made again, such as that of {lost[0]}.",
                     why="their features are gone, and signatures on two bases cannot be compared",
-                    fix=f"zoo probe -p {shlex.quote(choice.name)}   reads them again",
+                    fix=f"{_probing(choice)}   reads them again",
                 )
-        self._fit(choice)
+        self._fit(choice, anew=True)
 
-    def _fit(self, choice: ProbeChoice) -> _Fitted:
+    def _fit(self, choice: ProbeChoice, *, anew: bool = False) -> _Fitted:
         """Fit the basis of signatures to the features on a probe.
 
+        Args:
+            choice: the probe.
+            anew: whether to do so also where another process has fitted one in the meantime; signatures on
+                that are then lost.
+
         Raises:
-            EmptyZooError: there are none.
+            EmptyZooError: there are none, or they cannot be used.
         """
         keys = [found.key for found in self.features_on(choice)]
-        if not keys:
-            raise EmptyZooError(f"no checkpoint has features on {choice.name}.", fix="zoo probe")
-        anchors = keys[:: -(-len(keys) // _MOST_ANCHORS)]
+        some = keys[:: -(-len(keys) // _MOST_ANCHORS) or 1]
+        usable = [attempt(key.checkpoint, partial(self._check, key)) is None for key in some]
+        anchors = [key for key, good in zip(some, usable, strict=True) if good]
+        if not anchors:
+            raise EmptyZooError(f"no checkpoint has features on {choice.name}.", fix=_probing(choice))
         with self._reporter.track("fitting the basis of signatures", 1000, "‰") as advance:
             basis = Basis.fit([self._loader(key) for key in anchors], advance=advance)
         key = BasisKey(choice.space, tuple(a.digest for a in anchors), basis.q, basis.t, basis.seed)
         made = BasisSet(key, choice.n_rows, basis.vectors.nbytes, choice.name)
+        if not anew and (other := self._fitted(choice)):
+            return other
         self._store.save(made, {"vectors": basis.vectors})
         self._store.save_note(_basis_note(choice.space), made)
         return _Fitted(key.digest, basis)
 
     def _signed(
-        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice
-    ) -> tuple[_Fitted, dict[Checkpoint, SignatureSet], list[Outcome]]:
-        """Signatures of checkpoints, made of their features where there are none yet."""
+        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, name: str
+    ) -> tuple[_Fitted, dict[Checkpoint, tuple[SignatureSet, NDArray[Any]]], list[Outcome]]:
+        """Signatures of checkpoints, each with its array of that name; made of features if there is none."""
         fitted = self._fitted(choice) or self._fit(choice)
         unread = self._unread(choice)
 
-        def sign(checkpoint: Checkpoint) -> SignatureSet:
+        def sign(checkpoint: Checkpoint) -> tuple[SignatureSet, NDArray[Any]]:
             key = SignatureKey(_key(checkpoint, choice), fitted.digest)
             if found := self._store.find(SignatureSet, key.digest):
-                return found
+                try:
+                    return found, self._array(found, name)
+                except IntegrityError as error:
+                    self._reporter.note(f"{checkpoint.name}: {error.message}")
             features = self._store.find(FeatureSet, key.features.digest)
             if features is None:
                 raise unread(checkpoint)
-            return self._signature(features, self._loader(features.key), fitted)
+            made = self._signature(features, self._loader(features.key), fitted)
+            return made, self._array(made, name)
 
         return fitted, *self._over(checkpoints, "signing", sign)
 
@@ -435,45 +477,60 @@ class TaskSpace:
         )
 
     def _load(self, found: SignatureSet, fitted: _Fitted) -> Signature:
-        vector = self._store.arrays(SignatureSet, found.key.digest, ["vector"])["vector"]
-        return Signature(vector, found.residual, fitted.basis.t)
+        return Signature(self._array(found, "vector"), found.residual, fitted.basis.t)
+
+    def _array(self, found: SignatureSet, name: str) -> NDArray[Any]:
+        """One array of a signature; a damaged signature is discarded, so that it is made again.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        try:
+            return self._store.arrays(SignatureSet, found.key.digest, [name])[name]
+        except IntegrityError:
+            self._store.discard(SignatureSet, found.key.digest)
+            raise
 
     # Features
 
     def _loader(self, key: FeatureKey) -> Callable[[], NDArray[Any]]:
         return lambda: self._store.arrays(FeatureSet, key.digest)["features"]
 
+    def _check(self, key: FeatureKey) -> None:
+        """Refuse features that are damaged, not finite, or the same in every row."""
+        kernels.centred(self._loader(key)())
+
     def _readable(
         self,
         checkpoints: Sequence[Checkpoint],
         choice: ProbeChoice,
-        is_known: Callable[[str], bool] = lambda _: False,
+        *,
+        known: Callable[[str], bool] = lambda _: False,
+        needed: bool = True,
     ) -> tuple[dict[Checkpoint, FeatureKey], list[Outcome]]:
         """Those whose features can be compared, and what is wrong with the others.
 
         Args:
             checkpoints: which.
             choice: the probe.
-            is_known: whether the features of that digest were compared before.
+            known: whether the features of that digest were looked at before.
+            needed: whether those must be there still.
         """
         unread = self._unread(choice)
 
         def check(checkpoint: Checkpoint) -> FeatureKey:
             key = _key(checkpoint, choice)
-            if self._store.find(FeatureSet, key.digest) is None:
+            is_known = known(key.digest)
+            if (needed or not is_known) and self._store.find(FeatureSet, key.digest) is None:
                 raise unread(checkpoint)
-            if not is_known(key.digest):
-                kernels.centred(self._loader(key)())
+            if not is_known:
+                self._check(key)
             return key
 
         return self._over(checkpoints, "checking", check)
 
     def _unread(self, choice: ProbeChoice) -> Callable[[Checkpoint], CheckpointError]:
         """What to say of a checkpoint that has no features on a probe."""
-        reading = choice.reading
-        how = f"-p {shlex.quote(choice.name)} --max-words {choice.max_words} --layer {reading.layer}"
-        how += f" --pool {reading.pooling}"
-        how += f" --max-length {reading.max_length}" if reading.max_length else ""
 
         @cache
         def stored() -> dict[str, list[FeatureSet]]:
@@ -485,14 +542,14 @@ class TaskSpace:
         def unread(checkpoint: Checkpoint) -> CheckpointError:
             others = stored().get(str(checkpoint.revision), [])
             why = None
-            if any((f.key.corpus, f.key.reading) == (choice.corpus, reading) for f in others):
+            if any((f.key.corpus, f.key.reading) == (choice.corpus, choice.reading) for f in others):
                 why = "an older zoo read it, in another way"
             elif others:
                 why = f"it was read with {', '.join(sorted({f.source for f in others}))}"
             return CheckpointError(
                 f"not read with {choice.name} yet.",
                 why=why,
-                fix=f"zoo probe {how}   reads it with all that were not; or name another probe with -p",
+                fix=f"{_probing(choice)}   reads it with all that were not; or name another probe with -p",
             )
 
         return unread
@@ -581,8 +638,9 @@ class _Alignments:
         """Whether any is known of it."""
         return digest in self._place
 
-    def complete(self, digests: Sequence[str]) -> bool:
+    def complete(self, keys: Iterable[FeatureKey]) -> bool:
         """Whether all among these are known."""
+        digests = [key.digest for key in keys]
         return all(map(self.knows, digests)) and not np.isnan(self.block(digests)).any()
 
     def unpaired(self, digests: Sequence[str]) -> list[str]:
@@ -593,6 +651,14 @@ class _Alignments:
 
 def _key(checkpoint: Checkpoint, choice: ProbeChoice) -> FeatureKey:
     return feature_key(checkpoint, choice.corpus, choice.reading)
+
+
+def _probing(choice: ProbeChoice) -> str:
+    """What to type to read a probe in the same way."""
+    reading = choice.reading
+    command = f"zoo probe -p {shlex.quote(choice.name)} --max-words {choice.max_words}"
+    command += f" --layer {reading.layer} --pool {reading.pooling}"
+    return command + (f" --max-length {reading.max_length}" if reading.max_length else "")
 
 
 def _outcome(

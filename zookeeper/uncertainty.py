@@ -101,7 +101,8 @@ class Jackknife:
         so these are a covariance R_w. It is of the narrow features; to centre on `kappa` it is carried over
         by the A with A R A^T = kappa that moves least, that from the Gaussian of R to the Gaussian of kappa
         (Olkin, Pukelsheim 1982). What is small in kappa so keeps its relative error, and nothing becomes
-        indefinite. With fewer than five sentences they spread too little.
+        indefinite. What R has nothing of, but for rounding, stays as it is in kappa. With fewer than five
+        sentences they spread too little.
 
         Args:
             kappa: (m, m), the covariance that they are replicates of.
@@ -110,11 +111,12 @@ class Jackknife:
         Yields:
             (m, m), positive semi-definite up to rounding, with unit diagonal.
         """
-        carry = _transport(normalised(self.inner), kappa)
-        scale = np.sqrt(np.diag(self.inner))
+        narrow, scale = normalised(self.inner), np.sqrt(np.diag(self.inner))
+        carry = _transport(narrow, kappa)
+        rest = kappa - carry @ narrow @ carry.T
         for deviations in _deviations(len(self.shares), n):
             moved = self._square(deviations @ self.shares)
-            yield normalised(carry @ ((self.inner + 2 * moved) / np.outer(scale, scale)) @ carry.T)
+            yield normalised(carry @ ((self.inner + 2 * moved) / np.outer(scale, scale)) @ carry.T + rest)
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -246,13 +248,17 @@ def _deviations(g: int, n: int) -> Iterator[Single]:
 
 
 def _transport(source: Array, target: Array) -> Array:
-    """The positive semi-definite A with A S A^T = T, T^1/2 (T^1/2 S T^1/2)^-1/2 T^1/2."""
+    """The positive semi-definite A with A S A^T = T, T^1/2 (T^1/2 S T^1/2)^-1/2 T^1/2.
+
+    Where S is zero, but for rounding, A S A^T is less than T by a positive semi-definite matrix.
+    """
     root = _power(target, 0.5)
-    return root @ _power(root @ source @ root, -0.5) @ root
+    # Of the eigenvalues of a product of both the small ones are no noise: they are as small as a square.
+    return root @ _power(root @ _power(source, 1.0) @ root, -0.5, precision=np.float64) @ root
 
 
-def _power(matrix: Array, exponent: float) -> Array:
-    """A power of a positive semi-definite matrix, on what is not its kernel."""
+def _power(matrix: Array, exponent: float, *, precision: type[np.floating] = np.float32) -> Array:
+    """A power of a positive semi-definite matrix, on what is not its kernel to that precision."""
     values, vectors = eigh(matrix)
-    kept = values > len(matrix) * np.finfo(np.float32).eps * values[-1]
+    kept = values > len(matrix) * np.finfo(precision).eps * values[-1]
     return np.asarray((vectors[:, kept] * values[kept] ** exponent) @ vectors[:, kept].T)

@@ -716,13 +716,15 @@ class Zoo:
         ]
         reasons: dict[str, Sequence[Measurement | BasisSet]] = {
             "of checkpoints that are not in the zoo": [e for e in everything if e.checkpoint not in pinned],
-            "of a basis that was fitted anew since": self._space.outdated(),
+            "of a basis that was fitted anew since": [
+                one for one in self._space.outdated() if isinstance(one, BasisSet) or one.checkpoint in pinned
+            ],
         }
         if features:
             choice = self._space.latest()
             spared = [f for f in self._space.features_on(choice) if f.checkpoint in pinned]
             if delete and spared:
-                self._space.sign(spared, choice)
+                spared = self._space.sign(spared, choice)
             reasons["signatures stand for them"] = spared
         found = []
         for why, doomed in reasons.items():

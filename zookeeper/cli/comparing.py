@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from zookeeper.cli.blocks import LEGEND, kappa_map, spark
-from zookeeper.cli.output import Column, View, count, number, short, size
+from zookeeper.cli.blocks import LEGEND, cut, kappa_map, spark
+from zookeeper.cli.output import Column, View, count, number, short, size, width
 from zookeeper.cli.views import some, target_line
 from zookeeper.plain import plain
 from zookeeper.records import Outcome
@@ -16,8 +16,14 @@ from zookeeper.results import NEAR_DUPLICATES, Convergence, Covariance, Neighbou
 from zookeeper.zoo import correlation, leaf_order, near_duplicates
 
 _ISOLATED = 0.05
+_SHORT = 21  # columns
 _WORTH_SAYING = 5e-4  # nats
 _ROUGH = 0.04  # standard error of an estimate
+_ROUNDING = 1e-9  # eigenvalues within it are 0
+_GROUPS = 3  # of copies, that are named
+_ESTIMATED = (
+    "κ is estimated from signatures; ±: one standard error of that at most, not of the choice of sentences."
+)
 
 
 def covariance(found: Covariance, *, show: bool = False) -> View:
@@ -42,12 +48,12 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
     notes = [] if m > 1 else ["One checkpoint has nothing to be compared with; add more."]
     if show:
         near = correlation(matrix)
-        notes += [*kappa_map(names, near, leaf_order(near)), LEGEND]
+        notes += [*kappa_map(names, near, leaf_order(near), width()), LEGEND]
     if found.estimated is not None:
-        notes.append("κ is estimated from signatures; ±: one standard error at most.")
+        notes.append(_ESTIMATED)
         if found.estimated.max() > _ROUGH:
             notes.append("Some signatures say little; --refit fits their basis to the features there are.")
-    elif error is not None:
+    elif error is not None and m > 1:
         notes.append("±: one standard error over sentences.")
     if found.debiased:
         notes.append("Pairs of words of the same sentence are left out.")
@@ -77,7 +83,10 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
             Column("NOTE"),
         ],
         rows,
-        heading=f"κ of {m} checkpoints on {found.probe or 'a file'}; smallest eigenvalue {smallest:.3g}",
+        heading=(
+            f"κ of {m} checkpoint{'s' * (m != 1)} on {found.probe or 'a file'}; smallest eigenvalue "
+            f"{smallest if abs(smallest) > _ROUNDING else 0:.3g}"
+        ),
         notes=notes,
         outcomes=[*found.left_out, *(Outcome(name, "done") for name in names)],
     )
@@ -114,15 +123,21 @@ def neighbourhood(found: Neighbourhood) -> View:
             Column("±", number(3), right=True),
             Column("NOTE"),
         ],
-        [[n.name, n.revision.commit, n.alignment, n.error, _nearness(n.alignment)] for n in found.neighbours],
+        [[n.name, n.revision.commit, n.alignment, n.error, _likeness(n.alignment)] for n in found.neighbours],
         heading=f"Nearest to {found.name} of {found.compared} checkpoints on {found.probe}",
-        notes=["κ is estimated from signatures; ±: one standard error at most."],
+        notes=[_ESTIMATED],
         outcomes=[*found.left_out, Outcome(found.name, "done")],
     )
 
 
 def _nearness(kappa: float) -> str:
-    return "near-duplicate" if kappa >= NEAR_DUPLICATES else "isolated" if kappa < _ISOLATED else ""
+    """Of one checkpoint, by the nearest of all others."""
+    return "isolated" if kappa < _ISOLATED else _likeness(kappa)
+
+
+def _likeness(kappa: float) -> str:
+    """Of two checkpoints."""
+    return "near-duplicate" if kappa >= NEAR_DUPLICATES else ""
 
 
 def selection(found: Selection, *, show: bool = False) -> View:
@@ -140,7 +155,7 @@ def selection(found: Selection, *, show: bool = False) -> View:
             else []
         ),
         *([(Column("COST", _cost(found), right=True), lambda _, p: p.cost)] if found.budget else []),
-        (Column("STANDS FOR", some), lambda _, p: ", ".join(p.stands_for)),
+        (Column("STANDS FOR", _short), lambda _, p: ", ".join(p.stands_for)),
     ]
     return View(
         "select",
@@ -167,6 +182,11 @@ def _cost(found: Selection) -> Callable[[int], str]:
     return size if found.budget and found.budget[1] == "bytes" else count
 
 
+def _short(names: str) -> str:
+    first, *more = some(names).rsplit(" +", 1)
+    return " +".join([cut(first, _SHORT), *more])
+
+
 def _remarks(found: Selection) -> list[str]:
     """What a reader should know of a selection."""
     return [*_of_the_picks(found), *_of_other_sets(found), *_of_the_zoo(found)]
@@ -176,13 +196,15 @@ def _of_the_picks(found: Selection) -> list[str]:
     unit = {
         "mutual information": "nats of mutual information between the chosen and the rest",
         "evidence": "nats per example of evidence for the features side by side",
-        "evidence and mutual information": "half evidence, half mutual information, as shares of the best",
+        "evidence and mutual information": "nats per example of evidence; picked half by mutual information",
     }[found.by]
     notes = [f"GAIN, TOTAL: {unit}."]
     if found.replicates:
         notes.append(f"STABLE: share of {found.replicates} resampled probes that pick it too.")
     if ending := next((n for n, p in enumerate(found.picks, 1) if p.gain <= 0), None):
-        notes.append(f"From pick {ending} on, a pick says less about the rest than it takes from it.")
+        loss = "it takes from it" if found.target is None else "it costs in certainty"
+        about = "the rest" if found.target is None else "the target"
+        notes.append(f"From pick {ending} on, a pick says less about {about} than {loss}.")
     if found.others:
         others = ", ".join(f"{name} ({share:.0%})" for name, share in found.others)
         notes.append(f"Often picked in their place: {others}.")
@@ -207,29 +229,44 @@ def _of_other_sets(found: Selection) -> list[str]:
         how = (
             "has most" if best.proven else f"has most of those tried in time; none has above {best.bound:.4f}"
         )
-        with_ = f"the set with {', '.join(missing)} instead" if missing else "this set"
-        notes.append(
-            f"Of all sets {with_} {how}: {best.value:.4f}; this one has {found.picks[-1].total:.4f}."
-        )
+        if missing:
+            total = found.picks[-1].total
+            notes.append(
+                f"Of all sets the set with {', '.join(missing)} instead {how}: {best.value:.4f};"
+                f" this one has {total:.4f}."
+            )
+        else:
+            notes.append(f"Of all sets this one {how}: {best.value:z.4f}.")
     for control in found.controls:
-        name, value = control.name[0].upper() + control.name[1:], f"{control.value:.{places}f}"
+        name, value = control.name[0].upper() + control.name[1:], f"{control.value:z.{places}f}"
         if control.spread is None:
             shared = ", ".join(pick for pick in picks if pick in control.picks) or "none"
             notes.append(f"{name}: {value}; in common: {shared}.")
         else:
             low, high = control.spread
-            spread = f"[{low:.{places}f} {high:.{places}f}]"
+            spread = f"[{low:z.{places}f} {high:z.{places}f}]"
             notes.append(f"{name}: {value} {spread}; {control.below:.1%} of them are below this one.")
     return notes
 
 
+def _groups(groups: Sequence[Sequence[str]]) -> str:
+    """The first few groups of names, and how many more."""
+    named = "; ".join(", ".join(group) for group in groups[:_GROUPS])
+    more = len(groups) - _GROUPS
+    return f"{named} and {more} more group{'s' * (more > 1)}" if more > 0 else named
+
+
 def _of_the_zoo(found: Selection) -> list[str]:
-    notes = [f"Exact copies, counted once: {', '.join(group)}." for group in found.copies]
-    notes += [f"Counted as one: {', '.join(group)}." for group in found.merged]
-    if found.near and not found.merged:
-        pairs = "; ".join(f"{a} and {b} (κ {kappa:.3f})" for a, b, kappa in found.near[:3])
-        more = f" and {len(found.near) - 3} more pairs" if len(found.near) > 3 else ""
-        notes.append(f"Near-duplicates, which can decide picks: {pairs}{more}.  --dedupe 0.95 merges them.")
+    notes = [f"Exact copies, counted once: {_groups(found.copies)}."] if found.copies else []
+    if merged := [group for group in found.merged if group not in found.copies]:
+        notes.append(f"Counted as one: {_groups(merged)}.")
+    alike = [set(group) for group in found.copies]
+    near = [pair for pair in found.near if not any({pair[0], pair[1]} <= group for group in alike)]
+    if near and not found.merged:
+        pairs = "; ".join(f"{a} and {b} (κ {kappa:.3f})" for a, b, kappa in near[:3])
+        more = f" and {len(near) - 3} more pairs" if len(near) > 3 else ""
+        fix = "  --dedupe 0.95 merges them." if found.target is None else ""
+        notes.append(f"Near-duplicates, which can decide picks: {pairs}{more}.{fix}")
     if found.shrinkage:
         notes.append(f"The covariance is shrunk: {found.shrinkage:.3g} of the identity is mixed in.")
     return notes

@@ -236,8 +236,11 @@ def select(
         )
         show(comparing.selection(found, show=show_), as_json=json)
         return
-    if half_mmi:
-        raise UsageError("--half-mmi is for a --target.")
+    options.wanting(ctx, "target", "half_mmi", "split", "max_examples", *options.TARGET)
+    if covariance is None:
+        options.wanting(ctx, "covariance", "names")
+    if not exact:
+        options.wanting(ctx, "exact", "seconds")
     amount, unit = options.budget_of(budget) if budget else (None, "parameters")
     found = ctx.obj.select(
         5 if k is None and not budget else k,
@@ -291,8 +294,13 @@ def plot(
     read = {"probe": probe, "max_words": max_words, "reading": reading}
     chosen = models_of(models)
     if kind == "convergence":
+        options.only(ctx, "kind", "output", "models", *options.PROBED, "json")
         ctx.obj.draw(kind, ctx.obj.convergence(chosen, **read), output)
     else:
+        if kind != "mi":
+            options.only(ctx, "kind", *(name for name in ctx.params if name != "k"))
+        if covariance is None:
+            options.wanting(ctx, "covariance", "names")
         kappa = _kappa(
             ctx, chosen, covariance, names, **read, signatures=signatures, debiased=debias is not None
         )

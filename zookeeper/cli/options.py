@@ -221,8 +221,32 @@ def only(ctx: typer.Context, with_: str, *names: str) -> None:
         source = ctx.get_parameter_source(parameter.name or "")
         if parameter.name not in (with_, *names) and source is not None and source.name == "COMMANDLINE":
             typed = parameter.opts[0] if parameter.opts[0].startswith("-") else "a checkpoint"
+            if parameter.secondary_opts and ctx.params[parameter.name or ""] is False:
+                typed = parameter.secondary_opts[0]
             option = next(p.opts[0] for p in ctx.command.params if p.name == with_)
+            option = option if option.startswith("-") else ctx.params[with_]
             raise UsageError(f"{typed} means nothing with {option}.", fix="leave out one of the two")
+
+
+def wanting(ctx: typer.Context, without: str, *names: str) -> None:
+    """Refuse options that mean nothing without another one.
+
+    Args:
+        ctx: of the command.
+        without: parameter that is not given.
+        names: parameters that need it.
+
+    Raises:
+        UsageError: one of them was typed.
+    """
+    options = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"{options[name]} means nothing without {options[without]}.",
+                fix=f"add {options[without]}, or leave out {options[name]}",
+            )
 
 
 def models_of(names: list[str] | None) -> list[str]:

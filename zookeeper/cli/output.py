@@ -176,6 +176,11 @@ def show_zoo_error(error: ZooError) -> None:
     show_error(error.message, error.why, error.fix)
 
 
+def width() -> int:
+    """Columns that words for people may take."""
+    return _console(stderr=True).width
+
+
 def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
@@ -253,8 +258,8 @@ class _Lines:
 
 
 def number(places: int) -> Callable[[float], str]:
-    """Shows a number with so many decimals."""
-    return lambda value: f"{value:.{places}f}"
+    """Shows a number with so many decimals; what comes to none of them is 0, without a sign."""
+    return lambda value: f"{value:z.{places}f}"
 
 
 def count(value: int) -> str:
