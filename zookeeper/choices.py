@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -122,7 +123,9 @@ def select(
     if terms.exact:
         best = best_subset(matrix, k, include=include, exclude=exclude, tolerance=tolerance, stop=stop)
         found = replace(found, optimum=(tuple(names[i] for i in best.picks), best))
-    if not replicates:
+    drawn = iter(replicates)
+    first = next(drawn, None)
+    if first is None:
         return found
     # Copies stay as they are: a pair near the tolerance would be one item in some replicates, two in others.
     choose_again = partial(
@@ -133,7 +136,7 @@ def select(
         costs=None if prices is None else prices[distinct],
         tolerance=0.0,
     )
-    return _with_stability(found, names, choice, distinct, replicates, choose_again)
+    return _with_stability(found, names, choice, distinct, chain([first], drawn), choose_again)
 
 
 def select_for_target(
@@ -142,6 +145,7 @@ def select_for_target(
     *,
     kappa: Covariance | None = None,
     half: bool = False,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Selection:
     """The checkpoints whose features side by side have the greatest evidence on a target.
 
@@ -150,6 +154,7 @@ def select_for_target(
         terms: what the selection must keep to.
         kappa: covariance of the same checkpoints, in the same order; None where it is not known.
         half: whether to go half by evidence and half by mutual information.
+        advance: called with 1 after each pick.
 
     Raises:
         UsageError: the terms contradict each other or the zoo; or `half` without a covariance.
@@ -166,7 +171,7 @@ def select_for_target(
     ways: dict[str, Sequence[int]] = {} if kappa is None else _without_labels(kappa, terms.k)
     kappa = kappa or Covariance(names, np.eye(len(names)))
     choice = max_evidence(
-        stack, terms.k, include=include, exclude=exclude, information=kappa if half else None
+        stack, terms.k, include=include, exclude=exclude, information=kappa if half else None, advance=advance
     )
     ways["first of the ranking"] = range(terms.k)
     ways["the best alone"] = [max(range(len(names)), key=lambda item: stack.evidence([item]))]

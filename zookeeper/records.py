@@ -35,6 +35,9 @@ EXTRACTOR_VERSION = 1
 EVIDENCE_VERSION = 1
 """Raised when the evidence made of the same features and labels would be another."""
 
+ALIGNMENT_VERSION = 1
+"""Raised when alignments of the same features, or their errors, would be others."""
+
 SIGNATURE_VERSION = 1
 """Raised when the signature of the same features would be another."""
 
@@ -382,21 +385,13 @@ class FeatureSet:
 
 @dataclass(frozen=True, slots=True)
 class BasisKey(Key):
-    """Everything that makes the basis of signatures.
+    """Which basis of signatures is kept: there is one on a probe.
 
     Attributes:
         space: of the features.
-        anchors: digests of the feature sets that it was fitted to.
-        q: vectors it has.
-        t: size of the sketch of what lies outside them.
-        seed: of the sketch.
     """
 
     space: Space
-    anchors: tuple[str, ...]
-    q: int
-    t: int
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,16 +399,25 @@ class BasisSet:
     """A stored basis.
 
     Attributes:
-        key: what made it.
-        n_rows: words of the probe.
-        size: bytes on disk.
+        key: which.
+        anchors: digests of the feature sets that it was fitted to.
+        q: vectors it has.
+        t: size of the sketch of what lies outside them.
+        seed: of the sketch.
         source: what the corpus was, for people.
     """
 
     key: BasisKey
-    n_rows: int
-    size: int
+    anchors: tuple[str, ...]
+    q: int
+    t: int
+    seed: int
     source: str
+
+    @property
+    def fit(self) -> str:
+        """64 hex digits that signatures on it go by; another fit has another name."""
+        return digest_of([self.key.digest, self.anchors, self.q, self.t, self.seed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +426,7 @@ class SignatureKey(Key):
 
     Attributes:
         features: that it stands for.
-        basis: digest of the basis.
+        basis: name of the fit of the basis.
         version: of what signs.
     """
 
@@ -464,10 +468,12 @@ class AlignmentKey(Key):
     Attributes:
         space: of the features.
         debiased: whether pairs of words of the same sentence are left out.
+        version: of what multiplies.
     """
 
     space: Space
     debiased: bool
+    version: int = ALIGNMENT_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,10 +496,12 @@ class JackknifeKey(Key):
     Attributes:
         space: of the features.
         rank: of the features it looks at.
+        version: of what looks.
     """
 
     space: Space
     rank: int
+    version: int = ALIGNMENT_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from zookeeper.choices import Terms, select, select_for_target
 from zookeeper.collection import Collection
 from zookeeper.errors import (
-    DegenerateInputError,
     EmptyZooError,
     IntegrityError,
     NotFoundError,
     UsageError,
 )
 from zookeeper.labels import Array
+from zookeeper.probing import Probing
 from zookeeper.ranker import Ranker
 from zookeeper.records import Checkpoint, Revision
 from zookeeper.reporter import Reporter
-from zookeeper.results import Covariance, Ranking, Selection
+from zookeeper.results import Covariance, Ranking, Score, Selection
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
 
 _NOTE = "selection"
+_MOST_WEIGHED = 100  # their reduced features side by side take some hundred MB
 
 
 class Selector:
@@ -32,16 +33,24 @@ class Selector:
     Args:
         store: of the zoo.
         collection: the names of its checkpoints.
+        probing: what there is of a probe.
         space: in which they are compared.
         ranker: that keeps their evidence on targets.
         reporter: told what is going on.
     """
 
     def __init__(
-        self, store: Store, collection: Collection, space: TaskSpace, ranker: Ranker, reporter: Reporter
+        self,
+        store: Store,
+        collection: Collection,
+        probing: Probing,
+        space: TaskSpace,
+        ranker: Ranker,
+        reporter: Reporter,
     ) -> None:
         self._store = store
         self._collection = collection
+        self._probing = probing
         self._space = space
         self._ranker = ranker
         self._reporter = reporter
@@ -88,19 +97,23 @@ class Selector:
         Raises:
             UsageError, DegenerateInputError: as `zookeeper.choices.select_for_target`.
         """
-        scores = {score.name: score for score in ranking.scores}
-        if not scores:
+        if not ranking.scores:
             raise EmptyZooError("no checkpoint could be read.", why=ranking.failures[0].error)
-        kappa = self.covariance(score.revision for score in ranking.scores)
-        found = select_for_target(
-            {name: self._ranker.evidence(score) for name, score in scores.items()},
-            self._named(terms, list(scores), [score.revision for score in ranking.scores]),
-            kappa=kappa and replace(kappa, names=tuple(scores)),
-            half=half,
-        )
+        terms = self._named(terms, *_columns(ranking.scores))
+        scores = self._best(ranking, keep=terms.include)
+        names, revisions = _columns(scores)
+        kappa = self.covariance(revisions)
+        with self._reporter.track("choosing", terms.k or 0, "checkpoints") as advance:
+            found = select_for_target(
+                {score.name: self._ranker.evidence(score) for score in scores},
+                replace(terms, exclude=tuple(name for name in terms.exclude if name in names)),
+                kappa=kappa and replace(kappa, names=names),
+                half=half,
+                advance=advance,
+            )
         found = replace(
             found,
-            picks=tuple(replace(pick, revision=scores[pick.name].revision) for pick in found.picks),
+            picks=tuple(replace(pick, revision=revisions[names.index(pick.name)]) for pick in found.picks),
             target=ranking.target,
             split=ranking.split,
             left_out=ranking.failures,
@@ -116,20 +129,28 @@ class Selector:
     def covariance(self, revisions: Iterable[Revision]) -> Covariance | None:
         """The covariance of checkpoints on the probe that was read last, if all of them were read with it."""
         try:
-            kappa = self._space.covariance(self._pinned(revisions), self._space.latest())
+            kappa = self._space.covariance(self._pinned(revisions), self._probing.latest())
         except EmptyZooError:
             return None
         return None if kappa.left_out else kappa
 
-    def _replicates(self, kappa: Covariance, n: int) -> Iterable[Array]:
-        if not n or kappa.probed is None:
-            return ()
-        try:
-            jackknife = self._space.jackknife(self._pinned(kappa.revisions), kappa.probed)
-        except (NotFoundError, IntegrityError, DegenerateInputError) as error:
-            self._reporter.note(f"nothing is known of the stability of picks: {error.message}")
-            return ()
-        return jackknife.replicates(kappa.matrix, n)
+    def _best(self, ranking: Ranking, keep: Container[str]) -> list[Score]:
+        """The scores to choose from: not more than can be weighed against each other."""
+        if len(ranking.scores) > _MOST_WEIGHED:
+            self._reporter.note(f"choosing from the {_MOST_WEIGHED} best ranked of {len(ranking.scores)}")
+        return [s for n, s in enumerate(ranking.scores) if n < _MOST_WEIGHED or s.name in keep]
+
+    def _replicates(self, kappa: Covariance, n: int) -> Iterator[Array]:
+        """The covariance over resampled sentences; none of a debiased one, or of one from a file."""
+        if not n or kappa.probed is None or kappa.debiased:
+            return
+        otherwise = "nothing is known of the stability of picks"
+        jackknife = self._space.jackknife(self._pinned(kappa.revisions), kappa.probed, otherwise)
+        if jackknife is not None:
+            with self._reporter.track("choosing again", n, "replicates") as advance:
+                for replicate in jackknife.replicates(kappa.matrix, n):
+                    yield replicate
+                    advance(1)
 
     def _ranked(self, kappa: Covariance) -> Sequence[str]:
         """The names in a covariance, in the order of the latest ranking."""
@@ -184,3 +205,8 @@ class Selector:
             return [known[revision] for revision in revisions]
         except KeyError as error:
             raise NotFoundError(f"{error.args[0]} is in the zoo no more.") from error
+
+
+def _columns(scores: Sequence[Score]) -> tuple[tuple[str, ...], tuple[Revision, ...]]:
+    """Names and revisions."""
+    return tuple(score.name for score in scores), tuple(score.revision for score in scores)

@@ -14,7 +14,7 @@ sub-blocks, and no candidate looks at an example again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -126,6 +126,7 @@ def max_evidence(
     include: Sequence[int] = (),
     exclude: Sequence[int] = (),
     information: Array | Covariance | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Choice:
     """Greedy choice of the checkpoints whose features side by side have most evidence on the target.
 
@@ -139,6 +140,7 @@ def max_evidence(
         include: picked first, in this order.
         exclude: never picked.
         information: (m, m), the covariance of the checkpoints; None to go by evidence alone.
+        advance: called with 1 after each pick.
 
     Returns:
         The picks in order, and the gain in evidence of each, in nats per example; all gains add up to
@@ -172,6 +174,7 @@ def max_evidence(
         gains.append(float(evidence[best]) - sum(gains))
         ties.append(tuple(open_[i] for i in others))
         picks.append(open_[best])
+        advance(1)
     return Choice(tuple(picks), tuple(gains), tuple(ties))
 
 

@@ -64,7 +64,7 @@ class Jackknife:
         """That of some of the feature sets, in this order, each once."""
         first, second = (np.asarray(items)[places] for places in np.triu_indices(len(items)))
         low, high = np.minimum(first, second), np.maximum(first, second)
-        return Jackknife(self.shares[:, self._starts[low] + high - low])
+        return Jackknife(np.ascontiguousarray(self.shares[:, self._starts[low] + high - low]))
 
     @cached_property
     def inner(self) -> Array:

@@ -34,10 +34,10 @@ from zookeeper.errors import (
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
 from zookeeper.kernels import MEMORY
 from zookeeper.outcomes import attempt
+from zookeeper.probing import Probing
 from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, target_source
 from zookeeper.records import (
-    BasisSet,
     Checkpoint,
     EvidenceSet,
     FeatureSet,
@@ -69,6 +69,7 @@ from zookeeper.scores import SCORES
 from zookeeper.selection import Start
 from zookeeper.selector import Selector
 from zookeeper.settings import Settings
+from zookeeper.signing import Signing
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
 from zookeeper.store.files import disk
@@ -102,7 +103,6 @@ _WASTE = {
     FeatureSet: "features",
     EvidenceSet: "evidence",
     SignatureSet: "signatures",
-    BasisSet: "bases",
 }
 
 
@@ -135,9 +135,13 @@ class Zoo:
         self._given_hub = hub
         self._collection = Collection(self.store)
         self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
-        self._space = TaskSpace(self.store, self._reader, self.reporter)
+        self._probing = Probing(self.store, self._reader, self.reporter)
+        self._space = TaskSpace(self.store, self._probing, self.reporter)
+        self._signing = Signing(self.store, self._reader, self._probing, self.reporter)
         self._ranker = Ranker(self.store, self._reader, self.reporter)
-        self._selector = Selector(self.store, self._collection, self._space, self._ranker, self.reporter)
+        self._selector = Selector(
+            self.store, self._collection, self._probing, self._space, self._ranker, self.reporter
+        )
 
     @cached_property
     def hub(self) -> Hub:
@@ -285,8 +289,8 @@ class Zoo:
                 checkpoint is its outcome.
         """
         chosen = self._collection.chosen(names)
-        choice, corpus = self._space.choice(probe, max_words, reading)
-        return self._space.probe(chosen, choice, corpus, signatures_only=signatures_only)
+        choice, corpus = self._probing.choice(probe, max_words, reading)
+        return self._signing.probe(chosen, choice, corpus, signatures_only=signatures_only)
 
     def covariance(
         self,
@@ -320,7 +324,7 @@ class Zoo:
         chosen = self._collection.chosen(names)
         choice = self._choice(probe, max_words, reading)
         if signatures:
-            return self._space.estimate(chosen, choice, refit=refit)
+            return self._signing.estimate(chosen, choice, refit=refit)
         return self._space.covariance(chosen, choice, debiased=debiased, errors=errors, memory=memory)
 
     def convergence(
@@ -373,11 +377,11 @@ class Zoo:
         """
         one = self._collection.find(name)
         others = [c for c in self._collection.chosen(names) if c != one]
-        return self._space.neighbours(one, others, self._choice(probe, max_words, reading), k)
+        return self._signing.neighbours(one, others, self._choice(probe, max_words, reading), k)
 
     def _choice(self, probe: str | None, max_words: int, reading: Reading | None) -> ProbeChoice:
         """The probe that is named, or the one that was read last."""
-        return self._space.latest() if probe is None else self._space.choice(probe, max_words, reading)[0]
+        return self._probing.latest() if probe is None else self._probing.choice(probe, max_words, reading)[0]
 
     def select(
         self,
@@ -714,17 +718,17 @@ class Zoo:
             *self.store.all(EvidenceSet),
             *self.store.all(SignatureSet),
         ]
-        reasons: dict[str, Sequence[Measurement | BasisSet]] = {
+        reasons: dict[str, Sequence[Measurement]] = {
             "of checkpoints that are not in the zoo": [e for e in everything if e.checkpoint not in pinned],
-            "of a basis that was fitted anew since": [
-                one for one in self._space.outdated() if isinstance(one, BasisSet) or one.checkpoint in pinned
+            "on a basis that was fitted anew": [
+                one for one in self._signing.outdated() if one.checkpoint in pinned
             ],
         }
         if features:
-            choice = self._space.latest()
-            spared = [f for f in self._space.features_on(choice) if f.checkpoint in pinned]
+            choice = self._probing.latest()
+            spared = [f for f in self._probing.features_on(choice) if f.checkpoint in pinned]
             if delete and spared:
-                spared = self._space.sign(spared, choice)
+                spared = self._signing.sign(spared, choice)
             reasons["signatures stand for them"] = spared
         found = []
         for why, doomed in reasons.items():

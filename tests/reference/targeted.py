@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,7 @@ def max_evidence(
     include: Sequence[int] = (),
     exclude: Sequence[int] = (),
     information: Array | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Choice:
     """Every candidate of every step by its definition."""
     A: list[int] = []
@@ -79,6 +80,7 @@ def max_evidence(
         A.append(tied[0])
         gains.append(gain[tied[0]])
         ties.append(tuple(tied[1:]))
+        advance(1)
     return Choice(tuple(A), tuple(gains), tuple(ties))
 
 

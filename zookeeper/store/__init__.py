@@ -61,8 +61,9 @@ _KINDS: dict[type[Measured], str] = {
     EvidenceSet: "evidence",
 }
 # Of these there is one, which is stored again when more is known.
-_GROWING = AlignmentSet, JackknifeSet
+_GROWING = AlignmentSet, BasisSet, JackknifeSet
 _TYPES = {folder: kind for kind, folder in _KINDS.items()}
+_TRIES = 5
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.safetensors"
 
 
@@ -150,6 +151,27 @@ class Store:
             IntegrityError: their bytes are not the ones that were stored.
         """
         return self._arrays(self._artefact_path(kind, digest), names)
+
+    def load(self, kind: type[M], digest: str) -> tuple[M, Arrays]:
+        """What is stored under that digest with its arrays, which belong together.
+
+        Raises:
+            NotFoundError: there is nothing.
+            IntegrityError: it is damaged.
+        """
+        folder = self._artefact_path(kind, digest)
+        for _ in range(_TRIES):
+            self._verified.discard(folder)
+            found = self._record(kind, folder)
+            try:
+                arrays = self._arrays(folder)
+            except (IntegrityError, NotFoundError):
+                if self._record(kind, folder) == found:
+                    raise
+            else:
+                if found is not None and self._record(kind, folder) == found:
+                    return found, arrays
+        raise _damaged(folder, "it was replaced again and again while it was read")
 
     def discard(self, kind: type[Measured], digest: str) -> int:
         """Delete what is stored under that digest; gives the bytes that were freed."""

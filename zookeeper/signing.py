@@ -1,0 +1,338 @@
+"""Signatures in the place of features: made, kept and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zookeeper import signatures
+from zookeeper.collection import distinct_names
+from zookeeper.errors import CheckpointError, EmptyZooError, IntegrityError, NotFoundError, UsageError
+from zookeeper.outcomes import attempt
+from zookeeper.probing import Probing, key_of, probing
+from zookeeper.reader import Reader
+from zookeeper.records import (
+    BasisKey,
+    BasisSet,
+    Checkpoint,
+    Corpus,
+    FeatureSet,
+    Outcome,
+    ProbeChoice,
+    SignatureKey,
+    SignatureSet,
+)
+from zookeeper.reporter import Reporter
+from zookeeper.results import Covariance, Neighbour, Neighbourhood
+from zookeeper.signatures import Basis, Signature
+from zookeeper.store import Store
+
+ANCHORS = 16
+"""Checkpoints to whose features a basis is fitted before the features of others are let go."""
+
+_MOST_ANCHORS = 64
+
+
+class Signing:
+    """Reads probes, and compares checkpoints by their signatures on them.
+
+    Args:
+        store: that keeps bases and signatures.
+        reader: of the probe.
+        probing: the features.
+        reporter: told what is going on.
+    """
+
+    def __init__(self, store: Store, reader: Reader, probing: Probing, reporter: Reporter) -> None:
+        self._store = store
+        self._reader = reader
+        self._probing = probing
+        self._reporter = reporter
+
+    def probe(
+        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, corpus: Corpus, *, signatures_only: bool
+    ) -> tuple[Outcome, ...]:
+        """Read a probe with checkpoints; what is there is not read again.
+
+        Args:
+            checkpoints: which.
+            choice: the probe, and how to read it.
+            corpus: its text.
+            signatures_only: whether to keep no features, once there are those of `ANCHORS` checkpoints to
+                fit the basis of signatures to.
+        """
+        fitted = self._fitted(choice)
+        settled = fitted is not None and fitted.anchors >= ANCHORS
+        n_features = len(self._probing.features_on(choice))
+        outcomes: list[Outcome] = []
+        for checkpoint in checkpoints:
+            if signatures_only and not settled and n_features >= ANCHORS:
+                settled = True
+                if fitted is None or not self._lost(choice, fitted):
+                    fitted = self._fit(choice, anew=True)
+            if signatures_only and settled and fitted is not None:
+                work = partial(self._probe_signature, checkpoint, choice, corpus, fitted)
+            else:
+                work = partial(self._probe_features, checkpoint, choice, corpus, fitted)
+            outcomes.append(attempt(checkpoint.name, work))
+            if not outcomes[-1].failed:
+                n_features += outcomes[-1].status == "done"
+                self._probing.remember(choice)
+        return tuple(outcomes)
+
+    def _probe_features(
+        self, checkpoint: Checkpoint, choice: ProbeChoice, corpus: Corpus, fitted: _Fitted | None
+    ) -> Outcome:
+        read = self._reader.features(checkpoint, corpus, choice.reading, choice.name)
+        if fitted is not None:
+            self._signature(read.features, lambda: read.array, fitted)
+        return _outcome(checkpoint, read.computed, choice, read.features)
+
+    def _probe_signature(
+        self, checkpoint: Checkpoint, choice: ProbeChoice, corpus: Corpus, fitted: _Fitted
+    ) -> Outcome:
+        features = self._store.find(FeatureSet, key_of(checkpoint, choice).digest)
+        if features is not None:
+            made = self._signature(features, self._probing.loader(features.key), fitted)
+            return _outcome(checkpoint, False, choice, made)
+        key = SignatureKey(key_of(checkpoint, choice), fitted.name)
+        found = self._store.find(SignatureSet, key.digest)
+        made = found or self._reader.signature(checkpoint, corpus, key, fitted.basis, choice.name)
+        return _outcome(checkpoint, found is None, choice, made)
+
+    def estimate(
+        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, *, refit: bool = False
+    ) -> Covariance:
+        """Covariance of checkpoints by their signatures, which need no features once they are made.
+
+        Args:
+            checkpoints: which.
+            choice: the probe, and how it was read.
+            refit: whether to fit the basis again, to the features that there are now.
+
+        Raises:
+            EmptyZooError: none of them was read with the probe.
+            UsageError: one has a signature on the old basis and no features to make a new one of.
+        """
+        if refit:
+            self._refit(choice)
+        fitted, signed, left_out = self._signed(checkpoints, choice, "vector")
+        matrix, error = signatures.estimate(
+            [Signature(vector, found.residual, fitted.basis.t) for found, vector in signed.values()]
+        )
+        return Covariance(
+            names=distinct_names(list(signed)),
+            matrix=matrix,
+            probed=choice,
+            revisions=tuple(checkpoint.revision for checkpoint in signed),
+            left_out=tuple(left_out),
+            estimated=error,
+        )
+
+    def neighbours(
+        self, checkpoint: Checkpoint, others: Sequence[Checkpoint], choice: ProbeChoice, k: int
+    ) -> Neighbourhood:
+        """The `k` checkpoints that are most like one, by their signatures.
+
+        Raises:
+            CheckpointError: the one has no signature.
+            UsageError: there is no other.
+        """
+        fitted, signed, left_out = self._signed([checkpoint, *others], choice, "screen")
+        if checkpoint not in signed:
+            raise next(
+                CheckpointError(outcome.error or "", why=outcome.why, fix=outcome.fix)
+                for outcome in left_out
+                if outcome.name == checkpoint.name
+            )
+        own = self._load(signed.pop(checkpoint)[0], fitted)
+        if not signed:
+            raise UsageError(f"there is nothing to compare {checkpoint.name} with.", fix="zoo probe")
+        compared, sets = list(signed), [found for found, _ in signed.values()]
+        names = distinct_names([checkpoint, *compared])
+        screens = np.stack([screen for _, screen in signed.values()])
+        nearest = signatures.nearest(
+            own, screens, lambda some: (self._load(sets[i], fitted) for i in some), min(k, len(sets))
+        )
+        found = zip(nearest.indices, nearest.alignment, nearest.error, strict=True)
+        return Neighbourhood(
+            name=names[0],
+            revision=checkpoint.revision,
+            probe=str(choice),
+            neighbours=tuple(
+                Neighbour(names[i + 1], compared[i].revision, float(kappa), float(error))
+                for i, kappa, error in found
+            ),
+            compared=len(sets),
+            left_out=tuple(left_out),
+        )
+
+    def sign(self, features: Sequence[FeatureSet], choice: ProbeChoice) -> list[FeatureSet]:
+        """See to it that features on a probe have signatures, and so can be spared.
+
+        Returns:
+            Those that have.
+
+        Raises:
+            EmptyZooError: there are no features to fit a basis to.
+        """
+        fitted = self._fitted(choice) or self._fit(choice)
+        signed = []
+        with self._reporter.track("signing", len(features), "checkpoints") as advance:
+            for one in features:
+                made = attempt(
+                    one.checkpoint, partial(self._signature, one, self._probing.loader(one.key), fitted)
+                )
+                if isinstance(made, Outcome):
+                    self._reporter.note(f"{made.name} has no signature: {made.error}")
+                else:
+                    signed.append(one)
+                advance(1)
+        return signed
+
+    def outdated(self) -> tuple[SignatureSet, ...]:
+        """Signatures on bases that were fitted anew since."""
+        current = {basis.fit for basis in self._store.all(BasisSet)}
+        return tuple(one for one in self._store.all(SignatureSet) if one.key.basis not in current)
+
+    def _fitted(self, choice: ProbeChoice) -> _Fitted | None:
+        """The basis of signatures on a probe, or None where none was fitted yet."""
+        try:
+            found, arrays = self._store.load(BasisSet, BasisKey(choice.space).digest)
+        except NotFoundError:
+            return None
+        except IntegrityError as error:
+            self._reporter.note(f"{error.message} The basis of signatures is fitted again.")
+            return None
+        basis = Basis(arrays["vectors"], t=found.t, seed=found.seed)
+        return _Fitted(found.fit, len(found.anchors), basis)
+
+    def _refit(self, choice: ProbeChoice) -> None:
+        fitted = self._fitted(choice)
+        if fitted is not None and (lost := self._lost(choice, fitted)):
+            raise UsageError(
+                f"{len(lost)} signatures cannot be made again, such as that of {lost[0]}.",
+                why="their features are gone, and signatures on two bases cannot be compared",
+                fix=f"{probing(choice)}   reads them again",
+            )
+        self._fit(choice, anew=True)
+
+    def _lost(self, choice: ProbeChoice, fitted: _Fitted) -> list[str]:
+        """Checkpoints of the zoo that have a signature on a basis, and no features to make another of."""
+        features = {found.key for found in self._probing.features_on(choice)}
+        keys = [(c.name, SignatureKey(key_of(c, choice), fitted.name)) for c in self._store.checkpoints()]
+        return [
+            name
+            for name, key in keys
+            if key.features not in features and self._store.find(SignatureSet, key.digest)
+        ]
+
+    def _fit(self, choice: ProbeChoice, *, anew: bool = False) -> _Fitted:
+        """Fit the basis of signatures to the features on a probe.
+
+        Args:
+            choice: the probe.
+            anew: whether to do so also where there is one by then; signatures on that are then lost.
+
+        Raises:
+            EmptyZooError: there are none, or they cannot be used.
+        """
+        keys = [found.key for found in self._probing.features_on(choice)]
+        some = keys[:: -(-len(keys) // _MOST_ANCHORS) or 1]
+        usable = [attempt(key.checkpoint, partial(self._probing.check, key)) is None for key in some]
+        anchors = [key for key, good in zip(some, usable, strict=True) if good]
+        if not anchors:
+            raise EmptyZooError(f"no checkpoint has features on {choice.name}.", fix=probing(choice))
+        with self._reporter.track("fitting the basis of signatures", 1000, "‰") as advance:
+            basis = Basis.fit([self._probing.loader(key) for key in anchors], advance=advance)
+        made = BasisSet(
+            BasisKey(choice.space),
+            anchors=tuple(anchor.digest for anchor in anchors),
+            q=basis.q,
+            t=basis.t,
+            seed=basis.seed,
+            source=choice.name,
+        )
+        if not anew and (other := self._fitted(choice)):
+            return other  # another process was faster
+        self._store.save(made, {"vectors": basis.vectors})
+        return _Fitted(made.fit, len(anchors), basis)
+
+    def _signed(
+        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, name: str
+    ) -> tuple[_Fitted, dict[Checkpoint, tuple[SignatureSet, NDArray[Any]]], list[Outcome]]:
+        """Signatures of checkpoints, each with its array of that name; made of features if there is none."""
+        fitted = self._fitted(choice) or self._fit(choice)
+        unread = self._probing.unread(choice)
+
+        def sign(checkpoint: Checkpoint) -> tuple[SignatureSet, NDArray[Any]]:
+            key = SignatureKey(key_of(checkpoint, choice), fitted.name)
+            if found := self._store.find(SignatureSet, key.digest):
+                try:
+                    return found, self._array(found, name)
+                except IntegrityError as error:
+                    self._reporter.note(f"{checkpoint.name}: {error.message}")
+            features = self._store.find(FeatureSet, key.features.digest)
+            if features is None:
+                raise unread(checkpoint)
+            made = self._signature(features, self._probing.loader(features.key), fitted)
+            return made, self._array(made, name)
+
+        return fitted, *self._probing.over(checkpoints, "signing", sign)
+
+    def _signature(
+        self, features: FeatureSet, load: Callable[[], NDArray[Any]], fitted: _Fitted
+    ) -> SignatureSet:
+        """The signature of features, made if there is none yet."""
+        key = SignatureKey(features.key, fitted.name)
+        return self._store.find(SignatureSet, key.digest) or self._reader.keep(
+            signatures.signature(load(), fitted.basis),
+            key,
+            dimension=features.dimension,
+            n_empty=features.n_empty,
+            source=features.source,
+        )
+
+    def _load(self, found: SignatureSet, fitted: _Fitted) -> Signature:
+        return Signature(self._array(found, "vector"), found.residual, fitted.basis.t)
+
+    def _array(self, found: SignatureSet, name: str) -> NDArray[Any]:
+        """One array of a signature; a damaged signature is discarded, so that it is made again.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        try:
+            return self._store.arrays(SignatureSet, found.key.digest, [name])[name]
+        except IntegrityError:
+            self._store.discard(SignatureSet, found.key.digest)
+            raise
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A basis of signatures, the name of its fit, and how many checkpoints it was fitted to."""
+
+    name: str
+    anchors: int
+    basis: Basis
+
+
+def _outcome(
+    checkpoint: Checkpoint, computed: bool, choice: ProbeChoice, kept: FeatureSet | SignatureSet
+) -> Outcome:
+    """What became of a checkpoint that was to be probed."""
+    details = {
+        "rows": choice.n_rows,
+        "dimension": kept.dimension,
+        "empty_rows": kept.n_empty,
+        "bytes": kept.size,
+        "key": kept.key.digest,
+    }
+    status = "done" if computed else "already there"
+    return Outcome(checkpoint.name, status, checkpoint.revision, details=details)
