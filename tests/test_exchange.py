@@ -41,8 +41,10 @@ def test_csv_comes_back_to_the_last_bit_with_its_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.matrix, COVARIANCE.matrix)
 
 
-def test_npy_without_names_goes_by_number(tmp_path: Path) -> None:
-    matrix, _ = save_covariance(COVARIANCE, tmp_path / "kappa.npy")
+def test_npy_has_the_names_beside_it_and_else_goes_by_number(tmp_path: Path) -> None:
+    matrix, names = save_covariance(COVARIANCE, tmp_path / "kappa.npy")
+    assert load_covariance(matrix).names == COVARIANCE.names
+    names.unlink()
     assert load_covariance(matrix).names == ("0", "1", "2")
 
 
@@ -136,11 +138,11 @@ def test_what_is_not_a_named_csv_is_refused(tmp_path: Path, content: str | bytes
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_covariance(tmp_path / "no.npy")
-    assert "no.npy" in str(caught.value.why)
+    assert "no.npy" in caught.value.message
     np.save(tmp_path / "kappa.npy", np.eye(2))
     with pytest.raises(DataError) as caught:
         load_covariance(tmp_path / "kappa.npy", tmp_path / "no.txt")
-    assert "no.txt" in str(caught.value.why)
+    assert "no.txt" in caught.value.message
 
 
 @pytest.mark.parametrize(

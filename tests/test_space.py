@@ -527,3 +527,23 @@ def test_the_python_api_takes_arrays_and_gives_records() -> None:
     choice = max_mutual_information(kappa, 2)
     assert kappa.matrix.shape == (4, 4)
     assert len(choice.picks) == len(choice.gains) == 2
+
+
+def test_without_a_number_it_picks_five_or_what_there_is(
+    zoo: Zoo, many: list[Path], probe_file: Path, target_folder: Path, tmp_path: Path
+) -> None:
+    zoo("add", *many[:3])
+    zoo("probe", "-p", probe_file)
+    assert len(zoo("select", "--json").json["picks"]) == 3
+    assert len(zoo("select", "-t", target_folder, "--json").json["picks"]) == 3
+    assert zoo("plot", "mi", "-o", tmp_path / "mi.svg").exit_code == 0
+    zoo("add", *many[3:])
+    zoo("probe", "-p", probe_file)
+    assert len(zoo("select", "--json").json["picks"]) == 5
+
+
+def test_a_covariance_that_was_written_comes_back_with_its_names(probed: Zoo, tmp_path: Path) -> None:
+    path = tmp_path / "kappa.npy"
+    probed("covariance", "-o", path)
+    found = probed("select", "-k", "2", "--covariance", path, "--json").json
+    assert found["picks"][0]["name"] in {row["MODEL"] for row in probed("ls").table}

@@ -22,6 +22,7 @@ from zookeeper.targeted import Stack, max_evidence
 from zookeeper.uncertainty import stability
 
 _RUNNER_UP = 0.2  # of the replicates, from which a checkpoint that was not picked is worth naming
+_K = 5  # to pick, unless told otherwise
 _RANDOM_SETS = 1_000
 _RANDOM_SETS_BY_EVIDENCE = 100  # each costs an eigendecomposition
 
@@ -31,7 +32,7 @@ class Terms:
     """What a selection must keep to.
 
     Attributes:
-        k: how many to pick; None for as many as the budget allows.
+        k: how many to pick; None for as many as the budget allows, or without one 5, if there are so many.
         start: how the first is found, without labels.
         include: names that are picked first.
         exclude: names that are not picked, but remain among those to be told about.
@@ -41,7 +42,7 @@ class Terms:
         exact: whether to look for the best set too.
     """
 
-    k: int | None = 5
+    k: int | None = None
     start: Start = "mi"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -51,10 +52,10 @@ class Terms:
     exact: bool = False
 
     def __post_init__(self) -> None:
-        if self.k is None and self.budget is None:
-            raise UsageError("nothing says how many to choose.", fix="-k 5, or --budget 1B")
         if self.dedupe is not None and not 0 < self.dedupe <= 1:
             raise UsageError(f"{self.dedupe} is no alignment.", fix="--dedupe 0.95")
+        if both := set(self.include) & set(self.exclude):
+            raise UsageError(f"{min(both)} is both included and excluded.", fix="leave out one")
         if self.exact and self.budget is not None:
             raise UsageError("--exact is for a number of checkpoints, not for a budget.", fix="leave out one")
 
@@ -85,15 +86,18 @@ def select(
     names, matrix = kappa.names, kappa.matrix
     include, exclude = _places(names, terms.include), _places(names, terms.exclude)
     tolerance = COPIES if terms.dedupe is None else 1 - terms.dedupe
-    choose = partial(max_mutual_information, start=terms.start, budget=terms.budget)
-    choice = choose(matrix, terms.k, include=include, exclude=exclude, costs=costs, tolerance=tolerance)
-    k = len(choice.picks)
     prices = None if costs is None else np.asarray(costs, dtype=np.float64)
     information = Information(
         matrix, tolerance=tolerance, lead=preferred(len(names), include, exclude, prices)
     )
     distinct = information.items.tolist()
     free = _free(distinct, include, exclude)
+    wanted = terms.k
+    if wanted is None and terms.budget is None:
+        wanted = max(1, min(_K, len(include) + len(free)))
+    choose = partial(max_mutual_information, start=terms.start, budget=terms.budget)
+    choice = choose(matrix, wanted, include=include, exclude=exclude, costs=costs, tolerance=tolerance)
+    k = len(choice.picks)
     near = correlation(matrix)
     ways: dict[str, Sequence[int]] = {}
     if terms.budget is None:
@@ -102,7 +106,7 @@ def select(
     values = random_sets(
         information,
         free,
-        terms.k or len(include) + len(free),
+        wanted or len(include) + len(free),
         n=_RANDOM_SETS,
         include=include,
         costs=costs,
@@ -160,25 +164,24 @@ def select_for_target(
         UsageError: the terms contradict each other or the zoo; or `half` without a covariance.
     """
     names = tuple(evidence)
-    if terms.k is None:
-        raise UsageError("a selection for a target is of a number of checkpoints.", fix="-k 5")
     if half and kappa is None:
         raise UsageError(
             "half by mutual information needs the covariance of all that are chosen from.", fix="zoo probe"
         )
     include, exclude = _places(names, terms.include), _places(names, terms.exclude)
     stack = Stack.of(list(evidence.values()))
-    ways: dict[str, Sequence[int]] = {} if kappa is None else _without_labels(kappa, terms.k)
+    k = max(1, min(_K, len(names) - len(exclude))) if terms.k is None else terms.k
+    ways: dict[str, Sequence[int]] = {} if kappa is None else _without_labels(kappa, k)
     kappa = kappa or Covariance(names, np.eye(len(names)))
     choice = max_evidence(
-        stack, terms.k, include=include, exclude=exclude, information=kappa if half else None, advance=advance
+        stack, k, include=include, exclude=exclude, information=kappa if half else None, advance=advance
     )
-    ways["first of the ranking"] = range(terms.k)
+    ways["first of the ranking"] = range(k)
     ways["the best alone"] = [max(range(len(names)), key=lambda item: stack.evidence([item]))]
     values = random_sets(
         stack.evidence,
         _free(range(len(names)), include, exclude),
-        terms.k,
+        k,
         n=_RANDOM_SETS_BY_EVIDENCE,
         include=include,
     )

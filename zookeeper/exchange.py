@@ -16,7 +16,8 @@ def load_covariance(path: Path, names: Path | None = None) -> Covariance:
 
     Args:
         path: the matrix.
-        names: a text file with a name a line; for ``.npy`` without it, items go by number.
+        names: a text file with a name a line, for ``.npy``; by default what `save_covariance` wrote beside
+            it, and where there is no such file items go by number.
 
     Raises:
         DataError: a file is missing or cannot be read.
@@ -26,16 +27,25 @@ def load_covariance(path: Path, names: Path | None = None) -> Covariance:
         if path.suffix == ".npy":
             with path.open("rb") as binary:
                 matrix = np.lib.format.read_array(binary, allow_pickle=False).astype(np.float64)
-            labels = _lines(names) if names else [str(i) for i in range(len(matrix))]
+            beside = path.with_suffix(".names.txt")
+            given = names or (beside if beside.exists() else None)
+            labels = _lines(given) if given else [str(i) for i in range(len(matrix))]
         elif path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
-                (corner, *labels), *rows = filter(None, csv.reader(file))
+                lines = [line for line in csv.reader(file) if line]
+            if not lines:
+                raise ValueError("it is empty")
+            (corner, *labels), *rows = lines
             if labels != [row[0] for row in rows] or _is_number(corner):
                 raise ValueError("its first row and its first column do not hold the same names")
             matrix = np.array([[float(cell) for cell in row[1:]] for row in rows])
         else:
             raise UsageError(f"{path} is neither .npy nor .csv.")
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or path} cannot be read.", why=(error.strerror or str(error)).lower()
+        ) from error
+    except (ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a covariance.", why=str(error)[:200]) from error
     return Covariance(tuple(labels), matrix)
 

@@ -145,7 +145,7 @@ class Probing:
                 return CheckpointError(
                     f"its features on {choice.name} are gone.",
                     why="a signature stands for them",
-                    fix=f"--signatures compares it with others; {probing(choice)}   reads it again",
+                    fix=f"zoo covariance --signatures; or {probing(choice)}",
                 )
             others = stored().get(str(checkpoint.revision), [])
             why = None
@@ -156,7 +156,7 @@ class Probing:
             return CheckpointError(
                 f"not read with {choice.name} yet.",
                 why=why,
-                fix=f"{probing(choice)}   reads it with all that were not; or name another probe with -p",
+                fix=probing(choice),
             )
 
         return unread

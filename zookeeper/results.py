@@ -69,7 +69,12 @@ class Covariance:
                 f"the covariance of {self.names[i]} and {self.names[j]} is not a number."
             )
         if not np.allclose(self.matrix, self.matrix.T, rtol=0, atol=1e-8):
-            raise DegenerateInputError("the covariance is not symmetric.")
+            i, j = np.unravel_index(np.abs(self.matrix - self.matrix.T).argmax(), self.matrix.shape)
+            raise DegenerateInputError(
+                "the covariance is not symmetric.",
+                why=f"of {self.names[i]} and {self.names[j]} it says {self.matrix[i, j]:.6g} and "
+                f"{self.matrix[j, i]:.6g}",
+            )
         smallest = float(np.linalg.eigvalsh(self.matrix)[0])
         # Features in single precision leave about 1e-7 of it uncertain.
         if smallest < -1e-7 * m:

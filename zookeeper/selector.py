@@ -103,7 +103,7 @@ class Selector:
         scores = self._best(ranking, keep=terms.include)
         names, revisions = _columns(scores)
         kappa = self.covariance(revisions)
-        with self._reporter.track("choosing", terms.k or 0, "checkpoints") as advance:
+        with self._reporter.track("choosing", terms.k or len(scores), "checkpoints") as advance:
             found = select_for_target(
                 {score.name: self._ranker.evidence(score) for score in scores},
                 replace(terms, exclude=tuple(name for name in terms.exclude if name in names)),

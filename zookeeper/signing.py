@@ -152,7 +152,9 @@ class Signing:
             )
         own = self._load(signed.pop(checkpoint)[0], fitted)
         if not signed:
-            raise UsageError(f"there is nothing to compare {checkpoint.name} with.", fix="zoo probe")
+            raise UsageError(
+                f"there is nothing to compare {checkpoint.name} with.", fix="zoo add another, and zoo probe"
+            )
         compared, sets = list(signed), [found for found, _ in signed.values()]
         names = distinct_names([checkpoint, *compared])
         screens = np.stack([screen for _, screen in signed.values()])
@@ -218,7 +220,7 @@ class Signing:
             raise UsageError(
                 f"{len(lost)} signatures cannot be made again, such as that of {lost[0]}.",
                 why="their features are gone, and signatures on two bases cannot be compared",
-                fix=f"{probing(choice)}   reads them again",
+                fix=probing(choice),
             )
         self._fit(choice, anew=True)
 
@@ -244,10 +246,15 @@ class Signing:
         """
         keys = [found.key for found in self._probing.features_on(choice)]
         some = keys[:: -(-len(keys) // _MOST_ANCHORS) or 1]
-        usable = [attempt(key.checkpoint, partial(self._probing.check, key)) is None for key in some]
-        anchors = [key for key, good in zip(some, usable, strict=True) if good]
+        faults = [attempt(key.checkpoint, partial(self._probing.check, key)) for key in some]
+        anchors = [key for key, fault in zip(some, faults, strict=True) if fault is None]
         if not anchors:
-            raise EmptyZooError(f"no checkpoint has features on {choice.name}.", fix=probing(choice))
+            why = next((fault.error for fault in faults if fault is not None), None)
+            raise EmptyZooError(
+                f"no checkpoint has features on {choice.name} that can be signed.",
+                why=why,
+                fix="probe more words" if why else probing(choice),
+            )
         with self._reporter.track("fitting the basis of signatures", 1000, "‰") as advance:
             basis = Basis.fit([self._probing.loader(key) for key in anchors], advance=advance)
         made = BasisSet(

@@ -136,9 +136,11 @@ class TaskSpace:
         """
         try:
             return self._jackknife(checkpoints, choice)
-        except (NotFoundError, IntegrityError, DegenerateInputError) as error:
+        except NotFoundError:
+            self._reporter.note(f"{otherwise}: the features of some are gone")
+        except (IntegrityError, DegenerateInputError) as error:
             self._reporter.note(f"{otherwise}: {error.message}")
-            return None
+        return None
 
     def _jackknife(self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice) -> Jackknife:
         size = 2 * len(choice.lengths) * len(checkpoints) * (len(checkpoints) + 1)

@@ -385,7 +385,7 @@ class Zoo:
 
     def select(
         self,
-        k: int | None = 5,
+        k: int | None = None,
         *,
         names: Iterable[str] = (),
         covariance: Covariance | None = None,
@@ -403,7 +403,7 @@ class Zoo:
         """Choose the checkpoints that say most about the rest, by greedy maximum mutual information.
 
         Args:
-            k: how many; None for as many as the budget allows.
+            k: how many; by default 5, fewer if there are fewer, or as many as the budget allows.
             names: of which; all by default.
             covariance: instead of the zoo's own.
             start: ``"mi"``, or ``"hub"`` to begin with the largest row sum.
@@ -428,7 +428,7 @@ class Zoo:
     def select_for_target(
         self,
         target: TargetSource | str,
-        k: int = 5,
+        k: int | None = None,
         *,
         names: Iterable[str] = (),
         half: bool = False,
@@ -443,7 +443,7 @@ class Zoo:
 
         Args:
             target: as in `rank`; checkpoints are run over it that were not yet.
-            k: how many.
+            k: how many; by default 5, fewer if there are fewer.
             names: of which; all by default.
             half: whether to go half by evidence and half by mutual information on the probe.
             include: as in `select`.

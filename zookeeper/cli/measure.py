@@ -147,7 +147,9 @@ def select(
     models: options.Models = None,
     k: Annotated[
         int | None,
-        typer.Option("-k", help="How many to choose; 5, or what fits a budget.", show_default=False),
+        typer.Option(
+            "-k", help="How many to choose; 5 if there are, or what fits a budget.", show_default=False
+        ),
     ] = None,
     target: options.TargetIfNew = None,
     half_mmi: Annotated[
@@ -219,14 +221,15 @@ def select(
         options.only(
             ctx,
             "target",
-            *("models", "k", "half_mmi", "include", "exclude", "pool", "max_length", "show_", "json"),
+            *("models", "k", "half_mmi", "include", "exclude", "pool", "max_length", "bootstrap"),
+            *("show_", "json"),
             *("split", "max_examples", *options.TARGET),
         )
         found = ctx.obj.select_for_target(
             options.target_source(
                 target, config, text_column, label_column, task, columns, pair_column, fold_bio
             ),
-            5 if k is None else k,
+            k,
             names=models_of(models),
             half=half_mmi,
             reading=Reading(pooling=pool, max_length=max_length),
@@ -243,7 +246,7 @@ def select(
         options.wanting(ctx, "exact", "seconds")
     amount, unit = options.budget_of(budget) if budget else (None, "parameters")
     found = ctx.obj.select(
-        5 if k is None and not budget else k,
+        k,
         covariance=_kappa(
             ctx,
             models_of(models),
@@ -274,7 +277,12 @@ def plot(
         Path, typer.Option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.", show_default=False)
     ],
     models: options.ModelsOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Picks of the curve of mutual information.")] = 5,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k", help="Picks of the curve of mutual information; 5 if there are.", show_default=False
+        ),
+    ] = None,
     probe: options.ProbeRead = None,
     max_words: options.MaxWords = 10_000,
     layer: options.Layer = "last",
@@ -424,6 +432,7 @@ def _kappa(
         ctx,
         "covariance",
         *("names", "kind", "output", "k", "start", "include", "exclude", "dedupe", "exact", "seconds"),
+        "bootstrap",
         *("shrink", "show_", "json"),
     )
     return load_covariance(file, names)
