@@ -266,6 +266,20 @@ def test_probing_for_signatures_only_keeps_the_features_of_the_first_few(
     np.testing.assert_allclose(streamed, matrix_of(zoo("covariance", "--json")), atol=1e-3)
 
 
+def test_a_basis_of_few_is_settled_before_features_are_let_go(
+    zoo: Zoo, many: list[Path], probe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "ANCHORS", 3)
+    kept = []
+    for folder in many:
+        zoo("add", folder)
+        zoo("probe", "-p", probe_file, "--signatures-only")
+        zoo("covariance", "--signatures")
+        kept.append(len(list((tmp_path / "cache").glob("features/v1/??/*"))))
+    assert kept == [1, 2, 3, 3, 3, 3]
+    assert len(matrix_of(zoo("covariance", "--signatures", "--json"))) == 6
+
+
 def test_a_basis_can_be_fitted_anew(probed: Zoo, many: list[Path], probe_file: Path, tmp_path: Path) -> None:
     probed("covariance", "--signatures")
     probed("add", many[1])

@@ -224,7 +224,8 @@ class Information:
     Attributes:
         items: (n,), the leader of each group of copies, ascending; an item without copies is its own.
         place: (m,), which of them stands for each item.
-        both: (2, n, n), the correlation of the distinct items, and its inverse.
+        correlation: (n, n), of the distinct items.
+        inverse: (n, n), of that.
         sums: (n,), row sums of their covariance.
     """
 
@@ -251,7 +252,8 @@ class Information:
         self.place: Indices = np.searchsorted(self.items, leader_of)
         if len(self.items) < len(scale):
             correlation = correlation[np.ix_(self.items, self.items)]
-        self.both: Array = np.stack([correlation, _inverse(correlation)])
+        self.correlation = correlation
+        self.inverse = _inverse(correlation)
         self.sums: Array = scale[self.items] * (correlation @ scale[self.items])
 
     def __call__(self, items: Sequence[int]) -> float:
@@ -267,14 +269,19 @@ class Information:
         """Those that stand for these items, in the same order, each once."""
         return tuple(dict.fromkeys(self.items[self.place[list(items)]].tolist()))
 
+    @cached_property
+    def both(self) -> Array:
+        """(2, n, n), the correlation and its inverse."""
+        return np.stack([self.correlation, self.inverse])
+
     @property
     def variances(self) -> Array:
         """(2, n), the diagonals of both."""
-        return np.diagonal(self.both, axis1=1, axis2=2)
+        return np.stack([np.diag(self.correlation), np.diag(self.inverse)])
 
     def columns(self, item: int) -> Array:
         """(2, n), a column of both."""
-        return self.both[:, item]
+        return np.stack([self.correlation[item], self.inverse[item]])
 
 
 def preferred(
@@ -482,8 +489,8 @@ def _correlation(covariance: Array) -> tuple[Array, Array]:
     if not np.isfinite(matrix).all():
         i, j = np.argwhere(~np.isfinite(matrix))[0]
         raise DegenerateInputError(f"entry ({i}, {j}) of the covariance is not a number.")
-    skew = np.abs(matrix - matrix.T)
-    if skew.max() > _SKEW * np.abs(matrix).max():
+    skew = matrix - matrix.T
+    if skew.max() > _SKEW * max(matrix.max(), -matrix.min()):
         i, j = np.unravel_index(int(skew.argmax()), skew.shape)
         raise DegenerateInputError(
             f"the covariance is not symmetric: entry ({i}, {j}) is {matrix[i, j]:g} and ({j}, {i}) is"
@@ -493,8 +500,9 @@ def _correlation(covariance: Array) -> tuple[Array, Array]:
     if variances.min() <= 0:
         raise _not_definite(matrix)
     scale = np.sqrt(variances)
-    correlation: Array = matrix / np.outer(scale, scale)
-    if np.abs(correlation).max() > 1 + _ROUNDING:
+    correlation: Array = np.outer(scale, scale)
+    np.divide(matrix, correlation, out=correlation)
+    if max(correlation.max(), -correlation.min()) > 1 + _ROUNDING:
         raise _not_definite(correlation)
     np.fill_diagonal(correlation, 1.0)
     return correlation, scale
@@ -529,7 +537,7 @@ def _inverse(correlation: Array) -> Array:
     inverse: Array = dpotri(factor, lower=True, overwrite_c=True)[0]
     inverse += np.tril(inverse, -1).T
     # Rounding can let a singular matrix pass; its inverse gives it away.
-    if np.linalg.norm(correlation) * np.linalg.norm(inverse) * np.finfo(np.float64).eps > 0.5:
+    if np.linalg.norm(correlation) * np.linalg.norm(inverse.T) * np.finfo(np.float64).eps > 0.5:
         raise _not_definite(correlation)
     return inverse
 

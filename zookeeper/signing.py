@@ -67,15 +67,13 @@ class Signing:
                 fit the basis of signatures to.
         """
         fitted = self._fitted(choice)
-        settled = fitted is not None and fitted.anchors >= ANCHORS
         n_features = len(self._probing.features_on(choice))
+        may_settle = signatures_only and not (fitted and fitted.settled)
         outcomes: list[Outcome] = []
         for checkpoint in checkpoints:
-            if signatures_only and not settled and n_features >= ANCHORS:
-                settled = True
-                if fitted is None or not self._lost(choice, fitted):
-                    fitted = self._fit(choice, anew=True)
-            if signatures_only and settled and fitted is not None:
+            if may_settle and n_features >= ANCHORS:
+                fitted, may_settle = self._settled(choice, fitted), False
+            if signatures_only and fitted is not None and fitted.settled:
                 work = partial(self._probe_signature, checkpoint, choice, corpus, fitted)
             else:
                 work = partial(self._probe_features, checkpoint, choice, corpus, fitted)
@@ -214,6 +212,12 @@ class Signing:
         basis = Basis(arrays["vectors"], t=found.t, seed=found.seed)
         return _Fitted(found.fit, len(found.anchors), basis)
 
+    def _settled(self, choice: ProbeChoice, fitted: _Fitted | None) -> _Fitted:
+        """A basis fitted to more checkpoints, unless signatures on the old one would be lost."""
+        if fitted is not None and self._lost(choice, fitted):
+            return fitted
+        return self._fit(choice, anew=True)
+
     def _refit(self, choice: ProbeChoice) -> None:
         fitted = self._fitted(choice)
         if fitted is not None and (lost := self._lost(choice, fitted)):
@@ -328,6 +332,11 @@ class _Fitted:
     name: str
     anchors: int
     basis: Basis
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was fitted to enough checkpoints for the features of others to be let go."""
+        return self.anchors >= ANCHORS
 
 
 def _outcome(
