@@ -39,7 +39,7 @@ def best(title: str, kappa: Array, sizes: range | list[int]) -> None:
         once(f"best of {title} k={k}", partial(best_subset, kappa, k))
 
 
-def published(kappa: Array, k: int) -> list[int]:
+def as_published(kappa: Array, k: int) -> list[int]:
     """The choice as the published code makes it: two inverses for every candidate of every step."""
 
     def variance(y: int, known: list[int]) -> float:
@@ -56,11 +56,11 @@ def published(kappa: Array, k: int) -> list[int]:
 def main() -> None:
     for m, k in [(34, 5), (100, 5), (200, 5)]:
         kappa = random_kappa(0, m)
-        assert max_mutual_information(kappa, k).picks == tuple(published(kappa, k))
+        assert max_mutual_information(kappa, k).picks == tuple(as_published(kappa, k))
         compare(
             f"selection m={m} k={k}, published",
             partial(max_mutual_information, kappa, k),
-            partial(published, kappa, k),
+            partial(as_published, kappa, k),
         )
     for m, k in [(34, 5), (34, 17), (100, 5), (100, 20), (200, 5)]:
         kappa = random_kappa(0, m)
