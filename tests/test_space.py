@@ -12,6 +12,7 @@ from conftest import Result, Zoo
 from tiny import TEXT, make_checkpoint
 
 from zookeeper import kernels, probing, reader, signing
+from zookeeper.cli import comparing
 from zookeeper.records import FeatureSet
 from zookeeper.selection import max_mutual_information
 from zookeeper.store import Store
@@ -100,6 +101,16 @@ def test_each_alignment_has_a_standard_error(probed: Zoo) -> None:
     assert (np.diag(error) == 0).all()
     assert (error[~np.eye(5, dtype=bool)] > 0).all()
     assert "one standard error over sentences" in probed("covariance").stderr
+
+
+def test_a_checkpoint_that_a_few_words_make_is_named_so(
+    probed: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(0.1 < share <= 1 for share in probed("covariance", "--json").json["support"])
+    assert "few words" not in probed("covariance").stderr
+    monkeypatch.setattr(comparing, "_FEW", 1.1)
+    assert "few words" in probed("covariance").table[0]["NOTE"]
+    assert "another --layer" in probed("covariance").stderr
 
 
 def test_a_probe_of_one_sentence_has_no_standard_error_but_a_covariance(

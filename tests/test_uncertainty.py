@@ -148,6 +148,21 @@ def test_replicates_are_the_same_each_time_and_differ_from_each_other() -> None:
     assert len(np.unique(first[:, 0, 1])) == 4
 
 
+def test_support_is_the_number_of_sentences_where_all_count_alike() -> None:
+    words = np.random.default_rng(0).normal(size=(4, 3))
+    alike = np.concatenate([words, -words, words, -words])
+    found = jackknife([alike], [8, 8])
+    np.testing.assert_allclose(found.support, [2], rtol=1e-5)
+
+
+def test_a_word_far_from_all_others_leaves_a_support_of_its_sentence_alone() -> None:
+    (features, other), lengths = probed(5, m=2)
+    features[3] += 1e4
+    found = jackknife([features, other], lengths)
+    assert found.support[0] < 1.1
+    assert found.support[1] > len(lengths) / 4
+
+
 def test_that_of_some_is_that_of_their_features() -> None:
     sets, lengths = probed(3, m=5)
     some = [4, 0, 3]

@@ -38,6 +38,7 @@ class Covariance:
         revisions: of each checkpoint; empty where it came from a file.
         left_out: what could not be measured.
         standard_error: (m, m), of each entry over sentences; None where it is not known.
+        support: (m,), share of the probe's sentences that each rests on; None where it is not known.
         estimated: (m, m), standard error at most that signatures add; None where features were compared.
         debiased: whether pairs of words of the same sentence were left out.
         shrinkage: share of the identity that was mixed in.
@@ -49,6 +50,7 @@ class Covariance:
     revisions: tuple[Revision, ...] = ()
     left_out: tuple[Outcome, ...] = ()
     standard_error: Array | None = None
+    support: Array | None = None
     estimated: Array | None = None
     debiased: bool = False
     shrinkage: float = 0.0

@@ -89,6 +89,7 @@ class TaskSpace:
             revisions=tuple(checkpoint.revision for checkpoint in keys),
             left_out=tuple(left_out),
             standard_error=None if jackknife is None else jackknife.standard_error,
+            support=None if jackknife is None else jackknife.support / len(choice.lengths),
             debiased=debiased,
         )
 

@@ -72,6 +72,16 @@ class Jackknife:
         return self._square(self.shares.sum(axis=0, dtype=np.float64))
 
     @cached_property
+    def support(self) -> Array:
+        """(m,), how many sentences each kernel rests on: the effective size of a sample with these shares.
+
+        (sum_s H_s,ii)^2 / sum_s H_s,ii^2 (Kish 1965), from 1 to g. Where it is small a few words make the
+        kernel, and what is of first order in sentences, as errors here are, says little.
+        """
+        own = self.shares[:, self._starts].astype(np.float64)
+        return np.asarray(own.sum(axis=0) ** 2 / np.square(own).sum(axis=0))
+
+    @cached_property
     def standard_error(self) -> Array:
         """(m, m), of each alignment over samples of as many sentences; 0 on the diagonal.
 

@@ -18,6 +18,7 @@ from zookeeper.zoo import correlation, leaf_order, near_duplicates
 _ISOLATED = 0.05
 _SHORT = 21  # columns
 _WORTH_SAYING = 5e-4  # nats
+_FEW = 0.1  # of the sentences
 _ROUGH = 0.04  # standard error of an estimate
 _ROUNDING = 1e-9  # eigenvalues within it are 0
 _GROUPS = 3  # of copies, that are named
@@ -33,6 +34,7 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
     others = matrix - 2 * np.eye(m)
     nearest = others.argmax(axis=1)
     error = found.standard_error if found.estimated is None else found.estimated
+    few = np.zeros(m, dtype=bool) if found.support is None else found.support < _FEW
     rows: list[list[Any]] = []
     for i, name in enumerate(names):
         if m == 1:
@@ -41,9 +43,8 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
         j = int(nearest[i])
         kappa = float(matrix[i, j])
         mean = float(others[i].sum() + 1) / (m - 1)
-        rows.append(
-            [name, names[j], kappa, None if error is None else float(error[i, j]), mean, _nearness(kappa)]
-        )
+        note = ", ".join(filter(None, (_nearness(kappa), "few words" if few[i] else "")))
+        rows.append([name, names[j], kappa, None if error is None else float(error[i, j]), mean, note])
     smallest = float(np.linalg.eigvalsh(matrix)[0])
     notes = [] if m > 1 else ["One checkpoint has nothing to be compared with; add more."]
     if show:
@@ -55,6 +56,8 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
             notes.append("Some signatures say little; --refit fits their basis to the features there are.")
     elif error is not None and m > 1:
         notes.append("±: one standard error over sentences.")
+    if few.any():
+        notes.append("few words: so few make its kernel that κ and ± say little; try another --layer.")
     if found.debiased:
         notes.append("Pairs of words of the same sentence are left out.")
     if found.shrinkage:
@@ -67,6 +70,7 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
             "revisions": [plain(revision) for revision in found.revisions],
             "matrix": matrix.tolist(),
             "standard_error": None if found.standard_error is None else found.standard_error.tolist(),
+            "support": None if found.support is None else found.support.tolist(),
             "estimated": None if found.estimated is None else found.estimated.tolist(),
             "debiased": found.debiased,
             "shrinkage": found.shrinkage,
