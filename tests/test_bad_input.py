@@ -192,7 +192,7 @@ def test_sentence_classification(probed: Zoo, tmp_path: Path) -> None:
     assert done["results"]["validation"] is not None
 
 
-def test_a_ranking_for_another_target_is_not_tuned_by(
+def test_what_was_chosen_for_another_target_is_not_tuned_by(
     probed: Zoo, target_folder: Path, tmp_path: Path
 ) -> None:
     probed("rank", "-t", target_folder)
@@ -201,6 +201,15 @@ def test_a_ranking_for_another_target_is_not_tuned_by(
     refused(
         probed("tune", "-t", other, "@ranking:2"), 2, "@ranking is for label of", f"zoo rank --target {other}"
     )
+    probed("select", "-t", target_folder, "-k", "2")
+    refused(
+        probed("tune", "-t", other, "@selection"),
+        2,
+        "@selection is for label of",
+        f"zoo select --target {other}",
+    )
+    probed("select", "-k", "2")
+    assert probed("tune", "-t", other, "@selection").exit_code == 0
 
 
 def test_ids_are_no_classes(probed: Zoo, tmp_path: Path) -> None:

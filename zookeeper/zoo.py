@@ -607,8 +607,11 @@ class Zoo:
         summary, data = self._reader.target(target_source(target), splits, max_examples)
         if test and "test" not in data:
             raise DataError(f"{summary.name} has no test split.", fix="leave out --test")
-        if any(name.startswith("@ranking") for name in names):
-            self._check_ranking(summary)
+        kinds: dict[str, type[Ranking] | type[Selection]] = {"ranking": Ranking, "selection": Selection}
+        for kind, record in kinds.items():
+            if any(name.startswith(f"@{kind}") for name in names):
+                made: Ranking | Selection | None = self.store.load_note(kind, record)
+                _check_aim(kind, None if made is None else made.target, summary)
         recipe = recipe or Recipe()
         recipe = replace(recipe, reading=recipe.reading.settled(data["train"].corpus.unit))
         plan = Plan(summary, tuple(members), recipe, seed=seed, test=test)
@@ -620,18 +623,6 @@ class Zoo:
         )
         self.store.save_run(run, arrays)
         return run
-
-    def _check_ranking(self, target: Target) -> None:
-        """Refuse to tune by a ranking for another target."""
-        ranking = self.store.load_note("ranking", Ranking)
-        of = ranking.target if ranking else target
-        if _aim(of) != _aim(target):
-            raise UsageError(
-                f"@ranking is for {of.label_column} of {of.name}.",
-                why=f"this is {target.label_column} of {target.name}"
-                + (", with other classes" if of.name == target.name else ""),
-                fix=f"zoo rank --target {target.name}",
-            )
 
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first."""
@@ -783,6 +774,17 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
 
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
     return Outcome(name, status, checkpoint.revision, details=details)
+
+
+def _check_aim(kind: str, of: Target | None, target: Target) -> None:
+    """Refuse to tune by a ranking or selection that was made for another target."""
+    if of is not None and _aim(of) != _aim(target):
+        raise UsageError(
+            f"@{kind} is for {of.label_column} of {of.name}.",
+            why=f"this is {target.label_column} of {target.name}"
+            + (", with other classes" if of.name == target.name else ""),
+            fix=f"zoo {'rank' if kind == 'ranking' else 'select'} --target {target.name}",
+        )
 
 
 def _aim(target: Target) -> tuple[object, ...]:
