@@ -8,7 +8,7 @@ import pytest
 from tests.reference.examples import Array, random_kappa
 from zookeeper.choices import Terms, select
 from zookeeper.kernels import covariance
-from zookeeper.results import Covariance
+from zookeeper.results import Budget, Covariance
 from zookeeper.uncertainty import jackknife
 
 
@@ -18,7 +18,9 @@ def named(matrix: Array) -> Covariance:
 
 @pytest.mark.parametrize("k", [None, 4])
 def test_random_sets_keep_to_a_budget_and_to_what_is_excluded(k: int | None) -> None:
-    found = select(named(random_kappa(0, 5)), Terms(k, exclude=("a",), budget=3), costs=[1] * 5)
+    found = select(
+        named(random_kappa(0, 5)), Terms(k, exclude=("a",), budget=Budget(3, "parameters")), costs=[1] * 5
+    )
     assert "a" not in [pick.name for pick in found.picks]
     best_of_all = max(control.value for control in found.controls)
     assert best_of_all <= found.picks[-1].total
@@ -27,7 +29,7 @@ def test_random_sets_keep_to_a_budget_and_to_what_is_excluded(k: int | None) -> 
 def test_the_copy_of_one_that_is_excluded_can_be_drawn() -> None:
     twice = np.ix_([0, 1, 1, 2, 3], [0, 1, 1, 2, 3])
     kappa = named(random_kappa(0, 4)[twice])
-    found = select(kappa, Terms(None, exclude=("b",), budget=2), costs=[1, 1, 3, 1, 1])
+    found = select(kappa, Terms(None, exclude=("b",), budget=Budget(2, "parameters")), costs=[1, 1, 3, 1, 1])
     assert sum(pick.cost or 0 for pick in found.picks) <= 2
     assert {"b", "c"}.isdisjoint(pick.name for pick in found.picks)
 

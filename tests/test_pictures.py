@@ -18,7 +18,7 @@ from tests.reference.examples import random_kappa
 from zookeeper import pictures
 from zookeeper.errors import StorageError, UsageError
 from zookeeper.pictures import draw_convergence, draw_gains, draw_kappa, draw_map, shown
-from zookeeper.results import Control, Convergence, Covariance, Optimum, Pick, Selection
+from zookeeper.results import BestSet, Control, Convergence, Covariance, Pick, Selection
 
 NAMES = tuple(f"organisation/checkpoint-{i}" for i in range(8))
 HOSTILE = (
@@ -236,7 +236,7 @@ def test_a_pick_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_gains_are_drawn_beside_their_controls(tmp_path: Path) -> None:
     controls = (Control("random sets", 1.5, spread=(1.0, 2.0), below=1.0), Control("most downloaded", 1.51))
-    optimum = (NAMES[:2], Optimum((0, 1), 9.0, 9.0, proven=True))
+    optimum = BestSet(NAMES[:2], 9.0, 9.0, proven=True)
     draw_gains(chosen(controls=controls, optimum=optimum), tmp_path / "gains.svg")
     written = texts(tmp_path / "gains.svg")
     assert "random sets of 8: mean, 5th to 95th percentile" in written

@@ -339,9 +339,9 @@ def test_the_best_set_is_proven_and_never_replaces_the_greedy_one(probed: Zoo) -
     plain = probed("select", "-k", "2", "--json").json
     found = probed("select", "-k", "2", "--exact", "--json").json
     assert [p["name"] for p in found["picks"]] == [p["name"] for p in plain["picks"]]
-    names, best = found["optimum"]
+    best = found["optimum"]
     assert best["proven"]
-    assert len(names) == 2
+    assert len(best["names"]) == 2
     assert best["value"] >= found["picks"][-1]["total"] - 1e-9
     assert "Of all sets" in probed("select", "-k", "2", "--exact").stderr
 
@@ -361,11 +361,11 @@ def test_a_budget_is_never_exceeded(probed: Zoo) -> None:
     done = probed("select", "--budget", str(budget), "--json")
     assert done.exit_code == 0, done.stderr
     assert sum(pick["cost"] for pick in done.json["picks"]) <= budget
-    assert done.json["budget"] == [budget, "parameters"]
+    assert done.json["budget"] == {"amount": budget, "unit": "parameters"}
     too_little = probed("select", "--budget", "10")
     assert too_little.exit_code == 2
     assert str(min(map(int, sizes.values()))) in too_little.stderr.replace(",", "")
-    assert probed("select", "--budget", "1MB", "--json").json["budget"] == [10**6, "bytes"]
+    assert probed("select", "--budget", "1MB", "--json").json["budget"] == {"amount": 10**6, "unit": "bytes"}
     assert probed("select", "--budget", "much").exit_code == 2
 
 

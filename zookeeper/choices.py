@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 
@@ -16,7 +15,17 @@ from zookeeper.errors import DegenerateInputError, NotFoundError, UsageError
 from zookeeper.evidence import Evidence
 from zookeeper.labels import Array
 from zookeeper.optimum import best_subset
-from zookeeper.results import NEAR_DUPLICATES, Choice, Control, Covariance, Estimate, Pick, Selection
+from zookeeper.results import (
+    NEAR_DUPLICATES,
+    BestSet,
+    Budget,
+    Choice,
+    Control,
+    Covariance,
+    Estimate,
+    Pick,
+    Selection,
+)
 from zookeeper.selection import COPIES, Information, Start, copies, max_mutual_information, preferred
 from zookeeper.targeted import Stack, max_evidence
 from zookeeper.uncertainty import stability
@@ -37,7 +46,6 @@ class Terms:
         include: names that are picked first.
         exclude: names that are not picked, but remain among those to be told about.
         budget: for the costs of all picks together; None for none.
-        unit: of costs.
         dedupe: alignment from which checkpoints count as one; None for exact copies only.
         exact: whether to look for the best set too.
     """
@@ -46,8 +54,7 @@ class Terms:
     start: Start = "mi"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    budget: int | None = None
-    unit: Literal["parameters", "bytes"] = "parameters"
+    budget: Budget | None = None
     dedupe: float | None = None
     exact: bool = False
 
@@ -95,7 +102,8 @@ def select(
     wanted = terms.k
     if wanted is None and terms.budget is None:
         wanted = max(1, min(_K, len(include) + len(free)))
-    choose = partial(max_mutual_information, start=terms.start, budget=terms.budget)
+    most = None if terms.budget is None else terms.budget.amount
+    choose = partial(max_mutual_information, start=terms.start, budget=most)
     choice = choose(matrix, wanted, include=include, exclude=exclude, costs=costs, tolerance=tolerance)
     k = len(choice.picks)
     near = correlation(matrix)
@@ -110,7 +118,7 @@ def select(
         n=_RANDOM_SETS,
         include=include,
         costs=costs,
-        budget=np.inf if terms.budget is None else terms.budget,
+        budget=np.inf if most is None else most,
     )
     found = replace(
         _named(kappa, near, choice, costs),
@@ -122,11 +130,12 @@ def select(
             _spread(information(choice.picks), values),
             *(_control(names, name, picks, information) for name, picks in ways.items() if picks),
         ),
-        budget=None if terms.budget is None else (terms.budget, terms.unit),
+        budget=terms.budget,
     )
     if terms.exact:
         best = best_subset(matrix, k, include=include, exclude=exclude, tolerance=tolerance, stop=stop)
-        found = replace(found, optimum=(tuple(names[i] for i in best.picks), best))
+        named = tuple(names[i] for i in best.picks)
+        found = replace(found, optimum=BestSet(named, best.value, best.bound, best.proven))
     drawn = iter(replicates)
     first = next(drawn, None)
     if first is None:

@@ -65,6 +65,8 @@ def convergence(
     whole = normalised(inner_products(features, memory=memory, advance=progress.part(n)))
     leaders = [group[0] for group in copies(whole)]
     whole = whole[np.ix_(leaders, leaders)]
+    identity = np.eye(len(leaders))
+    isotropic = divergence(whole, identity), _cosine(whole, identity)
     found: dict[int, Array] = {}
     for words in earlier:
         first = [partial(_first, features[i], words) for i in leaders]
@@ -75,12 +77,11 @@ def convergence(
         finally:
             progress.add(words)
     found[n] = whole
-    identity = np.eye(len(leaders))
     return Convergence(
         words=tuple(found),
         divergence=tuple(_divergence_or_none(whole, kappa) for kappa in found.values()),
         cosine=tuple(_cosine(whole, kappa) for kappa in found.values()),
-        isotropic=(divergence(whole, identity), _cosine(whole, identity)),
+        isotropic=isotropic,
         n_checkpoints=len(leaders),
     )
 

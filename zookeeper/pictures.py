@@ -379,7 +379,7 @@ def _compare(axes: Any, selection: Selection) -> None:
             axes.axhspan(*control.spread, color=_MUTED, lw=0, zorder=0)
         levels.append((control.value, _control_label(control, k)))
     if selection.optimum:
-        best = selection.optimum[1]
+        best = selection.optimum
         levels.append((best.value, "best set" if best.proven else "best set that was found"))
     levels.sort()
     values = [value for value, _ in levels]

@@ -278,6 +278,36 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class BestSet:
+    """The best set of a size by name, or how near to it the search came.
+
+    Attributes:
+        names: of the best set that was found.
+        value: of that set, in nats.
+        bound: no set has more.
+        proven: whether this is the best set there is.
+    """
+
+    names: tuple[str, ...]
+    value: float
+    bound: float
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What all picks together may cost.
+
+    Attributes:
+        amount: in the unit.
+        unit: parameters, or bytes to download.
+    """
+
+    amount: int
+    unit: Literal["parameters", "bytes"]
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The checkpoints that say most about the rest of a zoo, or about a target.
 
@@ -293,11 +323,11 @@ class Selection:
         merged: groups that were merged as near-duplicates, on request.
         near: pairs of near-duplicates, with their alignment.
         controls: other ways of choosing as many.
-        optimum: the best set of that size, where it was asked for, by name.
+        optimum: the best set of that size, where it was asked for.
         regret: by how much the picks fall short of what each replicate would have picked, in nats.
         others: what replicates choose and this selection does not, with the share of them that do.
         replicates: that were drawn.
-        budget: that was given, and in which unit.
+        budget: that was given.
         shrinkage: as in `Covariance`.
         left_out: what could not be measured.
     """
@@ -313,11 +343,11 @@ class Selection:
     merged: tuple[tuple[str, ...], ...] = ()
     near: tuple[tuple[str, str, float], ...] = ()
     controls: tuple[Control, ...] = ()
-    optimum: tuple[tuple[str, ...], Optimum] | None = None
+    optimum: BestSet | None = None
     regret: Estimate | None = None
     others: tuple[tuple[str, float], ...] = ()
     replicates: int = 0
-    budget: tuple[int, str] | None = None
+    budget: Budget | None = None
     shrinkage: float = 0.0
     left_out: tuple[Outcome, ...] = ()
 

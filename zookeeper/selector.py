@@ -19,7 +19,7 @@ from zookeeper.probing import Probing
 from zookeeper.ranker import Ranker
 from zookeeper.records import Checkpoint, Revision
 from zookeeper.reporter import Reporter
-from zookeeper.results import Covariance, Ranking, Score, Selection
+from zookeeper.results import Budget, Covariance, Ranking, Score, Selection
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
 
@@ -71,7 +71,7 @@ class Selector:
             UsageError, DegenerateInputError: as `zookeeper.choices.select`.
         """
         named = self._named(terms, kappa.names, kappa.revisions)
-        costs = None if terms.budget is None else self._costs(kappa, terms)
+        costs = None if terms.budget is None else self._costs(kappa, terms.budget)
         ranked, drawn = self._ranked(kappa), self._replicates(kappa, replicates)
         deadline = time.monotonic() + seconds
         found = select(
@@ -161,7 +161,7 @@ class Selector:
             return ()
         return kappa.named(score.revision for score in ranking.scores) if ranking else ()
 
-    def _costs(self, kappa: Covariance, terms: Terms) -> list[int]:
+    def _costs(self, kappa: Covariance, budget: Budget) -> list[int]:
         """What each checkpoint costs.
 
         Raises:
@@ -171,10 +171,10 @@ class Selector:
             raise UsageError("a covariance from a file says nothing of sizes.", fix="leave out --budget")
         costs = []
         for checkpoint in self._pinned(kappa.revisions):
-            cost = checkpoint.parameters if terms.unit == "parameters" else checkpoint.download_bytes
+            cost = checkpoint.parameters if budget.unit == "parameters" else checkpoint.download_bytes
             if not cost:
                 raise UsageError(
-                    f"it is not known how many {terms.unit} {checkpoint.name} has.", fix="name the others"
+                    f"it is not known how many {budget.unit} {checkpoint.name} has.", fix="name the others"
                 )
             costs.append(cost)
         return costs

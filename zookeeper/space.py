@@ -184,7 +184,7 @@ class TaskSpace:
         loaders = [self._probing.loader(key) for key in readable.values()]
         with self._reporter.track("aligning ever more words", 1000, "‰") as advance:
             found = convergence.convergence(loaders, choice.lengths, memory=memory, advance=advance)
-        return replace(found, probe=str(choice), n_checkpoints=len(loaders))
+        return replace(found, probe=str(choice))
 
 
 class _Alignments:

@@ -53,6 +53,7 @@ from zookeeper.records import (
 from zookeeper.reporter import Reporter, Silent, Stages
 from zookeeper.results import (
     Agreement,
+    Budget,
     Convergence,
     Covariance,
     EvalCard,
@@ -392,8 +393,7 @@ class Zoo:
         start: Start = "mi",
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
-        budget: int | None = None,
-        unit: Literal["parameters", "bytes"] = "parameters",
+        budget: Budget | None = None,
         dedupe: float | None = None,
         exact: bool = False,
         seconds: float = 10.0,
@@ -410,7 +410,6 @@ class Zoo:
             include: names that are picked first.
             exclude: names that are not picked, but remain among those to be told about.
             budget: for all picks together.
-            unit: of the budget: parameters, or bytes to download.
             dedupe: alignment from which checkpoints count as one; None for exact copies only.
             exact: whether to look for the best set too.
             seconds: that looking for it may take.
@@ -422,7 +421,7 @@ class Zoo:
             DegenerateInputError: the covariance is singular.
         """
         kappa = covariance or self.covariance(names, errors=False)
-        terms = Terms(k, start, tuple(include), tuple(exclude), budget, unit, dedupe, exact)
+        terms = Terms(k, start, tuple(include), tuple(exclude), budget, dedupe, exact)
         return self._selector.select(kappa, terms, replicates=replicates, seconds=seconds, keep=keep)
 
     def select_for_target(

@@ -80,7 +80,7 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
         },
         [
             Column("MODEL"),
-            Column("NEAREST"),
+            Column("NEAREST", _short),
             Column("κ", number(3), right=True),
             Column("±", number(3), right=True),
             Column("MEAN κ", number(3), right=True),
@@ -183,7 +183,7 @@ def _selected_from(found: Selection) -> str:
 
 
 def _cost(found: Selection) -> Callable[[int], str]:
-    return size if found.budget and found.budget[1] == "bytes" else count
+    return size if found.budget and found.budget.unit == "bytes" else count
 
 
 def _short(names: str) -> str:
@@ -228,8 +228,8 @@ def _of_other_sets(found: Selection) -> list[str]:
     picks = [pick.name for pick in found.picks]
     notes = []
     if found.optimum:
-        names, best = found.optimum
-        missing = [name for name in names if name not in picks]
+        best = found.optimum
+        missing = [name for name in best.names if name not in picks]
         how = (
             "has most" if best.proven else f"has most of those tried in time; none has above {best.bound:.4f}"
         )

@@ -244,7 +244,6 @@ def select(
         options.wanting(ctx, "covariance", "names")
     if not exact:
         options.wanting(ctx, "exact", "seconds")
-    amount, unit = options.budget_of(budget) if budget else (None, "parameters")
     found = ctx.obj.select(
         k,
         covariance=_kappa(
@@ -259,8 +258,7 @@ def select(
             debiased=debias is not None,
         ).shrunk(shrink),
         start=start,
-        budget=amount,
-        unit=unit,
+        budget=options.budget_of(budget) if budget else None,
         dedupe=dedupe,
         exact=exact,
         seconds=seconds,

@@ -10,6 +10,7 @@ import typer
 
 from zookeeper.errors import UsageError
 from zookeeper.records import Pooling, Reading, TargetSource, Task
+from zookeeper.results import Budget
 
 Models = Annotated[
     list[str] | None,
@@ -157,20 +158,20 @@ def bytes_of(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def budget_of(text: str) -> tuple[int, Literal["parameters", "bytes"]]:
+def budget_of(text: str) -> Budget:
     """A budget: 500M or 1.5B are parameters, 800MB and 2GB are bytes.
 
     Raises:
         UsageError: it is neither.
     """
     if re.fullmatch(r".*[KMGT]i?B", text.strip(), re.IGNORECASE):
-        return bytes_of(text), "bytes"
+        return Budget(bytes_of(text), "bytes")
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMBT]?)", text.strip(), re.IGNORECASE)
     if not found:
         raise UsageError(
             f'"{text}" is no budget.', fix="parameters, as in 500M or 1.5B; or a size, as in 2GB"
         )
-    return int(float(found[1]) * _UNITS[found[2].upper()]), "parameters"
+    return Budget(int(float(found[1]) * _UNITS[found[2].upper()]), "parameters")
 
 
 def reading(layer: str, pool: Pooling, max_length: int | None) -> Reading:
