@@ -376,6 +376,9 @@ def test_copies_count_once_and_near_duplicates_on_request(probed: Zoo, twin: Pat
     done = probed("select", "-k", "3", "--json").json
     assert [pick["name"] for pick in done["picks"]] == before
     assert done["copies"] == [["bert", "twin"]]
+    refused = probed("select", "-k", "6")
+    assert refused.exit_code == 2
+    assert "1 of them count as one with others" in refused.stderr
     merged = probed("select", "-k", "1", "--dedupe", "0.5", "--json").json
     assert merged["merged"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -90,66 +89,20 @@ def select(
         UsageError: the terms contradict each other or the zoo.
         DegenerateInputError: the covariance is singular.
     """
-    names, matrix = kappa.names, kappa.matrix
-    include, exclude = _places(names, terms.include), _places(names, terms.exclude)
-    tolerance = COPIES if terms.dedupe is None else 1 - terms.dedupe
-    prices = None if costs is None else np.asarray(costs, dtype=np.float64)
-    information = Information(
-        matrix, tolerance=tolerance, lead=preferred(len(names), include, exclude, prices)
-    )
-    distinct = information.items.tolist()
-    free = _free(distinct, include, exclude)
-    wanted = terms.k
-    if wanted is None and terms.budget is None:
-        wanted = max(1, min(_K, len(include) + len(free)))
-    most = None if terms.budget is None else terms.budget.amount
-    choose = partial(max_mutual_information, start=terms.start, budget=most)
-    choice = choose(matrix, wanted, include=include, exclude=exclude, costs=costs, tolerance=tolerance)
-    k = len(choice.picks)
-    near = correlation(matrix)
-    ways: dict[str, Sequence[int]] = {}
-    if terms.budget is None:
-        ways["medoids"] = information.leaders(medoids(near, k))
-        ways["first of the ranking"] = _places(names, ranked[:k])
-    values = random_sets(
-        information,
-        free,
-        wanted or len(include) + len(free),
-        n=_RANDOM_SETS,
-        include=include,
-        costs=costs,
-        budget=np.inf if most is None else most,
-    )
+    distinct = _Distinct.of(kappa, terms, costs)
+    choice = distinct.choose(distinct.covariance)
     found = replace(
-        _named(kappa, near, choice, costs),
+        _named(kappa, distinct.among_all(choice), costs),
         start=terms.start,
-        copies=_groups(names, copies(matrix)),
-        merged=() if terms.dedupe is None else _groups(names, choice.copies),
+        copies=_groups(kappa.names, copies(kappa.matrix)),
+        merged=() if terms.dedupe is None else _groups(kappa.names, distinct.groups),
         near=near_duplicates(kappa),
-        controls=(
-            _spread(information(choice.picks), values),
-            *(_control(names, name, picks, information) for name, picks in ways.items() if picks),
-        ),
+        controls=distinct.controls(choice, _places(kappa.names, ranked)),
         budget=terms.budget,
     )
     if terms.exact:
-        best = best_subset(matrix, k, include=include, exclude=exclude, tolerance=tolerance, stop=stop)
-        named = tuple(names[i] for i in best.picks)
-        found = replace(found, optimum=BestSet(named, best.value, best.bound, best.proven))
-    drawn = iter(replicates)
-    first = next(drawn, None)
-    if first is None:
-        return found
-    # Copies stay as they are: a pair near the tolerance would be one item in some replicates, two in others.
-    choose_again = partial(
-        choose,
-        k=k,
-        include=[distinct.index(item) for item in include],
-        exclude=[place for place, item in enumerate(distinct) if item in exclude],
-        costs=None if prices is None else prices[distinct],
-        tolerance=0.0,
-    )
-    return _with_stability(found, names, choice, distinct, chain([first], drawn), choose_again)
+        found = replace(found, optimum=distinct.best(len(choice.picks), stop))
+    return distinct.with_stability(found, choice, replicates)
 
 
 def select_for_target(
@@ -195,7 +148,7 @@ def select_for_target(
         include=include,
     )
     return replace(
-        _named(kappa, correlation(kappa.matrix), choice, None),
+        _named(kappa, choice),
         by="evidence and mutual information" if half else "evidence",
         near=near_duplicates(kappa),
         controls=(
@@ -203,6 +156,152 @@ def select_for_target(
             *(_control(names, name, picks, stack.evidence) for name, picks in ways.items()),
         ),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Distinct:
+    """The checkpoints of which none is a copy of another, and what a choice of them must keep to, by place.
+
+    Attributes:
+        names: (n,), of them.
+        items: (n,), their numbers among all.
+        groups: of all, those that count as one, led by the one that is here.
+        covariance: (n, n).
+        value: mutual information of places with the others.
+        terms: what a choice must keep to.
+        k: how many to pick; None for as many as the budget allows.
+        include: places that are picked first.
+        exclude: places that are not picked.
+        costs: (n,), where there is a budget.
+    """
+
+    names: tuple[str, ...]
+    items: list[int]
+    groups: list[list[int]]
+    covariance: Array
+    value: Callable[[Sequence[int]], float]
+    terms: Terms
+    k: int | None
+    include: list[int]
+    exclude: list[int]
+    costs: Array | None
+
+    @classmethod
+    def of(cls, kappa: Covariance, terms: Terms, costs: Sequence[int] | None) -> _Distinct:
+        """Those of a covariance; of a group that which is included, or cheapest, is here."""
+        include, exclude = _places(kappa.names, terms.include), _places(kappa.names, terms.exclude)
+        prices = None if costs is None else np.asarray(costs, dtype=np.float64)
+        information = Information(
+            kappa,
+            tolerance=COPIES if terms.dedupe is None else 1 - terms.dedupe,
+            lead=preferred(len(kappa), include, exclude, prices),
+        )
+        items, places = information.items.tolist(), information.place
+        forced = [int(places[item]) for item in include]
+        if len(set(forced)) < len(forced):
+            raise UsageError("two of the included checkpoints count as one.", fix="include one of them")
+        barred = [place for place, item in enumerate(items) if item in exclude]
+        k, most = terms.k, len(items) - len(barred)
+        if k is None and terms.budget is None:
+            k = max(1, min(_K, most))
+        if k is not None and k > most and len(items) < len(kappa):
+            raise UsageError(
+                f"cannot pick {k} of {len(kappa)} checkpoints.",
+                why=f"{len(kappa) - len(items)} of them count as one with others",
+                fix=f"-k between 1 and {most}",
+            )
+        return cls(
+            names=tuple(kappa.names[item] for item in items),
+            items=items,
+            groups=[
+                [item, *(other for other in np.flatnonzero(places == place).tolist() if other != item)]
+                for place, item in enumerate(items)
+            ],
+            covariance=kappa.matrix[np.ix_(items, items)],
+            value=lambda chosen: information([items[place] for place in chosen]),
+            terms=terms,
+            k=k,
+            include=forced,
+            exclude=barred,
+            costs=None if prices is None else prices[items],
+        )
+
+    def choose(self, covariance: Array, k: int | None = None) -> Choice:
+        """The greedy choice by the covariance, or by a replicate of it."""
+        return max_mutual_information(
+            covariance,
+            k or self.k,
+            start=self.terms.start,
+            include=self.include,
+            exclude=self.exclude,
+            costs=self.costs,
+            budget=None if self.terms.budget is None else self.terms.budget.amount,
+            tolerance=0.0,
+        )
+
+    def among_all(self, choice: Choice) -> Choice:
+        """A choice by numbers among all, in the place of places."""
+        ties = tuple(tuple(self.items[place] for place in tied) for tied in choice.ties)
+        return replace(choice, picks=tuple(self.items[place] for place in choice.picks), ties=ties)
+
+    def controls(self, choice: Choice, ranked: Sequence[int]) -> tuple[Control, ...]:
+        """What other ways of choosing as many, or for as much, come to; `ranked` are numbers among all."""
+        free = _free(range(len(self.items)), self.include, self.exclude)
+        values = random_sets(
+            self.value,
+            free,
+            self.k or len(self.include) + len(free),
+            n=_RANDOM_SETS,
+            include=self.include,
+            costs=None if self.costs is None else self.costs.tolist(),
+            budget=np.inf if self.terms.budget is None else self.terms.budget.amount,
+        )
+        drawn = _spread(self.value(choice.picks), values)
+        if self.terms.budget is not None:
+            return (drawn,)
+        k = len(choice.picks)
+        place = {item: i for i, group in enumerate(self.groups) for item in group}
+        ways: dict[str, Sequence[int]] = {
+            "medoids": medoids(correlation(self.covariance), k),
+            "first of the ranking": list(dict.fromkeys(place[item] for item in ranked))[:k],
+        }
+        return drawn, *(_control(self.names, way, picks, self.value) for way, picks in ways.items() if picks)
+
+    def best(self, k: int, stop: Callable[[], bool]) -> BestSet:
+        """The best set of as many."""
+        found = best_subset(
+            self.covariance, k, include=self.include, exclude=self.exclude, tolerance=0.0, stop=stop
+        )
+        names = tuple(self.names[place] for place in found.picks)
+        return BestSet(names, found.value, found.bound, found.proven)
+
+    def with_stability(self, found: Selection, choice: Choice, replicates: Iterable[Array]) -> Selection:
+        """The same with how often replicates pick each, and how much better their own picks are.
+
+        Copies are not looked for anew: a pair near the tolerance would be one in some and two in others.
+        """
+        drawn = iter(replicates)
+        first = next(drawn, None)
+        if first is None:
+            return found
+        stable = stability(
+            choice.picks,
+            (kappa[np.ix_(self.items, self.items)] for kappa in chain([first], drawn)),
+            lambda kappa: self.choose(kappa, len(choice.picks)).picks,
+            lambda kappa, picks: Information(kappa, tolerance=0.0)(picks),
+        )
+        share: list[float] = stable.share.tolist()
+        often = (i for i, part in enumerate(share) if part >= _RUNNER_UP and i not in choice.picks)
+        low, high = np.quantile(stable.regret, [0.025, 0.975])
+        return replace(
+            found,
+            picks=tuple(
+                replace(pick, stable=share[i]) for pick, i in zip(found.picks, choice.picks, strict=True)
+            ),
+            others=tuple((self.names[i], share[i]) for i in sorted(often, key=lambda i: -share[i])),
+            regret=Estimate(float(stable.regret.mean()), float(low), float(high)),
+            replicates=len(stable.regret),
+        )
 
 
 def near_duplicates(kappa: Covariance) -> tuple[tuple[str, str, float], ...]:
@@ -213,9 +312,9 @@ def near_duplicates(kappa: Covariance) -> tuple[tuple[str, str, float], ...]:
     return tuple((kappa.names[left[i]], kappa.names[right[i]], float(near[left[i], right[i]])) for i in order)
 
 
-def _named(kappa: Covariance, near: Array, choice: Choice, costs: Sequence[int] | None) -> Selection:
+def _named(kappa: Covariance, choice: Choice, costs: Sequence[int] | None = None) -> Selection:
     """A choice with the names of what was picked, and of what each pick stands for."""
-    names, picks = kappa.names, list(choice.picks)
+    names, picks, near = kappa.names, list(choice.picks), correlation(kappa.matrix)
     nearest = np.where(near[:, picks].any(axis=1), near[:, picks].argmax(axis=1), -1)
     totals = np.cumsum(choice.gains)
     return Selection(
@@ -236,45 +335,6 @@ def _named(kappa: Covariance, near: Array, choice: Choice, costs: Sequence[int] 
         probe=kappa.probe,
         shrinkage=kappa.shrinkage,
         left_out=kappa.left_out,
-    )
-
-
-def _with_stability(
-    found: Selection,
-    names: Sequence[str],
-    choice: Choice,
-    distinct: Sequence[int],
-    replicates: Iterable[Array],
-    choose: Callable[[Array], Choice],
-) -> Selection:
-    """The same with how often replicates pick each, and how much better their own picks are.
-
-    Args:
-        found: without that.
-        names: of m checkpoints.
-        choice: that was made.
-        distinct: the n of them of which none is a copy of another.
-        replicates: (m, m), of the covariance.
-        choose: among the distinct, by their covariance (n, n).
-    """
-    stable = stability(
-        [distinct.index(pick) for pick in choice.picks],
-        (kappa[np.ix_(distinct, distinct)] for kappa in replicates),
-        lambda kappa: choose(kappa).picks,
-        lambda kappa, picks: Information(kappa, tolerance=0.0)(picks),
-    )
-    share = dict(zip(distinct, stable.share.tolist(), strict=True))
-    often = (item for item in distinct if share[item] >= _RUNNER_UP and item not in choice.picks)
-    others = sorted(often, key=lambda item: (-share[item], item))
-    low, high = np.quantile(stable.regret, [0.025, 0.975])
-    return replace(
-        found,
-        picks=tuple(
-            replace(pick, stable=share[i]) for pick, i in zip(found.picks, choice.picks, strict=True)
-        ),
-        others=tuple((names[i], share[i]) for i in others),
-        regret=Estimate(float(stable.regret.mean()), float(low), float(high)),
-        replicates=len(stable.regret),
     )
 
 
