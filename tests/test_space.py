@@ -109,8 +109,8 @@ def test_a_checkpoint_that_a_few_words_make_is_named_so(
     assert all(0.1 < share <= 1 for share in probed("covariance", "--json").json["support"])
     assert "few words" not in probed("covariance").stderr
     monkeypatch.setattr(comparing, "_FEW", 1.1)
-    assert "few words" in probed("covariance").table[0]["NOTE"]
-    assert "another --layer" in probed("covariance").stderr
+    named = next(line for line in probed("covariance").stderr.splitlines() if "few words" in line)
+    assert "try another --layer: bert" in named
 
 
 def test_a_probe_of_one_sentence_has_no_standard_error_but_a_covariance(

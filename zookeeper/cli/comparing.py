@@ -34,30 +34,37 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
     others = matrix - 2 * np.eye(m)
     nearest = others.argmax(axis=1)
     error = found.standard_error if found.estimated is None else found.estimated
-    few = np.zeros(m, dtype=bool) if found.support is None else found.support < _FEW
-    rows: list[list[Any]] = []
-    for i, name in enumerate(names):
-        if m == 1:
-            rows.append([name, None, None, None, None, ""])
-            continue
-        j = int(nearest[i])
-        kappa = float(matrix[i, j])
-        mean = float(others[i].sum() + 1) / (m - 1)
-        note = ", ".join(filter(None, (_nearness(kappa), "few words" if few[i] else "")))
-        rows.append([name, names[j], kappa, None if error is None else float(error[i, j]), mean, note])
+    rows = [
+        [
+            name,
+            names[j] if m > 1 else None,
+            float(matrix[i, j]) if m > 1 else None,
+            float(error[i, j]) if error is not None and m > 1 else None,
+            float(others[i].sum() + 1) / (m - 1) if m > 1 else None,
+        ]
+        for i, (name, j) in enumerate(zip(names, nearest.tolist(), strict=True))
+    ]
     smallest = float(np.linalg.eigvalsh(matrix)[0])
     notes = [] if m > 1 else ["One checkpoint has nothing to be compared with; add more."]
     if show:
-        near = correlation(matrix)
-        notes += [*kappa_map(names, near, leaf_order(near), width()), LEGEND]
+        kappa = correlation(matrix)
+        notes += [*kappa_map(names, kappa, leaf_order(kappa), width()), LEGEND]
     if found.estimated is not None:
         notes.append(_ESTIMATED)
         if found.estimated.max() > _ROUGH:
             notes.append("Some signatures say little; --refit fits their basis to the features there are.")
     elif error is not None and m > 1:
         notes.append("±: one standard error over sentences.")
-    if few.any():
-        notes.append("few words: so few make its kernel that κ and ± say little; try another --layer.")
+    if near := near_duplicates(found):
+        notes.append(f"Near-duplicates: {_pairs(near)}.")
+    if isolated := [name for name, row in zip(names, others, strict=True) if m > 1 and row.max() < _ISOLATED]:
+        notes.append(f"Isolated, κ below {_ISOLATED} with all others: {', '.join(isolated)}.")
+    if found.support is not None and (
+        few := [n for n, s in zip(names, found.support, strict=True) if s < _FEW]
+    ):
+        notes.append(
+            f"Made by a few words, so that κ and ± say little; try another --layer: {', '.join(few)}."
+        )
     if found.debiased:
         notes.append("Pairs of words of the same sentence are left out.")
     if found.shrinkage:
@@ -75,7 +82,7 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
             "debiased": found.debiased,
             "shrinkage": found.shrinkage,
             "smallest_eigenvalue": smallest,
-            "near_duplicates": [list(pair) for pair in near_duplicates(found)],
+            "near_duplicates": [list(pair) for pair in near],
             "left_out": plain(found.left_out),
         },
         [
@@ -84,7 +91,6 @@ def covariance(found: Covariance, *, show: bool = False) -> View:
             Column("κ", number(3), right=True),
             Column("±", number(3), right=True),
             Column("MEAN κ", number(3), right=True),
-            Column("NOTE"),
         ],
         rows,
         heading=(
@@ -132,11 +138,6 @@ def neighbourhood(found: Neighbourhood) -> View:
         notes=[_ESTIMATED],
         outcomes=[*found.left_out, Outcome(found.name, "done")],
     )
-
-
-def _nearness(kappa: float) -> str:
-    """Of one checkpoint, by the nearest of all others."""
-    return "isolated" if kappa < _ISOLATED else _likeness(kappa)
 
 
 def _likeness(kappa: float) -> str:
@@ -267,10 +268,14 @@ def _of_the_zoo(found: Selection) -> list[str]:
     alike = [set(group) for group in found.copies]
     near = [pair for pair in found.near if not any({pair[0], pair[1]} <= group for group in alike)]
     if near and not found.merged:
-        pairs = "; ".join(f"{a} and {b} (κ {kappa:.3f})" for a, b, kappa in near[:3])
-        more = f" and {len(near) - 3} more pairs" if len(near) > 3 else ""
         fix = "  --dedupe 0.95 merges them." if found.target is None else ""
-        notes.append(f"Near-duplicates, which can decide picks: {pairs}{more}.{fix}")
+        notes.append(f"Near-duplicates, which can decide picks: {_pairs(near)}.{fix}")
     if found.shrinkage:
         notes.append(f"The covariance is shrunk: {found.shrinkage:.3g} of the identity is mixed in.")
     return notes
+
+
+def _pairs(near: Sequence[tuple[str, str, float]]) -> str:
+    """The nearest of some pairs, and how many more there are."""
+    shown = "; ".join(f"{a} and {b} (κ {kappa:.3f})" for a, b, kappa in near[:3])
+    return shown + (f"; and {len(near) - 3} more pairs" if len(near) > 3 else "")
