@@ -132,6 +132,9 @@ class Selector:
             kappa = self._space.covariance(self._pinned(revisions), self._probing.latest())
         except EmptyZooError:
             return None
+        except UsageError as error:  # two sets of features do not fit into memory
+            self._reporter.note(f"no comparison with the choice without labels: {error.message}")
+            return None
         return None if kappa.left_out else kappa
 
     def _best(self, ranking: Ranking, keep: Container[str]) -> list[Score]:
