@@ -25,7 +25,7 @@ from zookeeper.results import (
     Pick,
     Selection,
 )
-from zookeeper.selection import COPIES, Information, Start, copies, max_mutual_information, preferred
+from zookeeper.selection import COPIES, Information, Start, copies, groups, max_mutual_information, preferred
 from zookeeper.targeted import Stack, max_evidence
 from zookeeper.uncertainty import stability
 
@@ -90,12 +90,12 @@ def select(
         DegenerateInputError: the covariance is singular.
     """
     distinct = _Distinct.of(kappa, terms, costs)
-    choice = distinct.choose(distinct.covariance)
+    choice = distinct.choose(distinct.alone)
     found = replace(
         _named(kappa, distinct.among_all(choice), costs),
         start=terms.start,
         copies=_groups(kappa.names, copies(kappa.matrix)),
-        merged=() if terms.dedupe is None else _groups(kappa.names, distinct.groups),
+        merged=() if terms.dedupe is None else _groups(kappa.names, groups(distinct.information)),
         near=near_duplicates(kappa),
         controls=distinct.controls(choice, _places(kappa.names, ranked)),
         budget=terms.budget,
@@ -165,9 +165,8 @@ class _Distinct:
     Attributes:
         names: (n,), of them.
         items: (n,), their numbers among all.
-        groups: of all, those that count as one, led by the one that is here.
-        covariance: (n, n).
-        value: mutual information of places with the others.
+        information: of all.
+        alone: of the distinct; of places it gives what they tell about the others.
         terms: what a choice must keep to.
         k: how many to pick; None for as many as the budget allows.
         include: places that are picked first.
@@ -177,9 +176,8 @@ class _Distinct:
 
     names: tuple[str, ...]
     items: list[int]
-    groups: list[list[int]]
-    covariance: Array
-    value: Callable[[Sequence[int]], float]
+    information: Information
+    alone: Information
     terms: Terms
     k: int | None
     include: list[int]
@@ -213,12 +211,8 @@ class _Distinct:
         return cls(
             names=tuple(kappa.names[item] for item in items),
             items=items,
-            groups=[
-                [item, *(other for other in np.flatnonzero(places == place).tolist() if other != item)]
-                for place, item in enumerate(items)
-            ],
-            covariance=kappa.matrix[np.ix_(items, items)],
-            value=lambda chosen: information([items[place] for place in chosen]),
+            information=information,
+            alone=information.distinct(),
             terms=terms,
             k=k,
             include=forced,
@@ -226,17 +220,16 @@ class _Distinct:
             costs=None if prices is None else prices[items],
         )
 
-    def choose(self, covariance: Array, k: int | None = None) -> Choice:
-        """The greedy choice by the covariance, or by a replicate of it."""
+    def choose(self, information: Information, k: int | None = None) -> Choice:
+        """The greedy choice by `alone`, or by what a replicate has in its place."""
         return max_mutual_information(
-            covariance,
+            information,
             k or self.k,
             start=self.terms.start,
             include=self.include,
             exclude=self.exclude,
             costs=self.costs,
             budget=None if self.terms.budget is None else self.terms.budget.amount,
-            tolerance=0.0,
         )
 
     def among_all(self, choice: Choice) -> Choice:
@@ -248,7 +241,7 @@ class _Distinct:
         """What other ways of choosing as many, or for as much, come to; `ranked` are numbers among all."""
         free = _free(range(len(self.items)), self.include, self.exclude)
         values = random_sets(
-            self.value,
+            self.alone,
             free,
             self.k or len(self.include) + len(free),
             n=_RANDOM_SETS,
@@ -256,22 +249,19 @@ class _Distinct:
             costs=None if self.costs is None else self.costs.tolist(),
             budget=np.inf if self.terms.budget is None else self.terms.budget.amount,
         )
-        drawn = _spread(self.value(choice.picks), values)
+        drawn = _spread(self.alone(choice.picks), values)
         if self.terms.budget is not None:
             return (drawn,)
         k = len(choice.picks)
-        place = {item: i for i, group in enumerate(self.groups) for item in group}
         ways: dict[str, Sequence[int]] = {
-            "medoids": medoids(correlation(self.covariance), k),
-            "first of the ranking": list(dict.fromkeys(place[item] for item in ranked))[:k],
+            "medoids": medoids(self.alone.correlation, k),
+            "first of the ranking": [self.items.index(i) for i in self.information.leaders(ranked)[:k]],
         }
-        return drawn, *(_control(self.names, way, picks, self.value) for way, picks in ways.items() if picks)
+        return drawn, *(_control(self.names, way, picks, self.alone) for way, picks in ways.items() if picks)
 
     def best(self, k: int, stop: Callable[[], bool]) -> BestSet:
         """The best set of as many."""
-        found = best_subset(
-            self.covariance, k, include=self.include, exclude=self.exclude, tolerance=0.0, stop=stop
-        )
+        found = best_subset(self.alone, k, include=self.include, exclude=self.exclude, stop=stop)
         names = tuple(self.names[place] for place in found.picks)
         return BestSet(names, found.value, found.bound, found.proven)
 
@@ -286,9 +276,12 @@ class _Distinct:
             return found
         stable = stability(
             choice.picks,
-            (kappa[np.ix_(self.items, self.items)] for kappa in chain([first], drawn)),
-            lambda kappa: self.choose(kappa, len(choice.picks)).picks,
-            lambda kappa, picks: Information(kappa, tolerance=0.0)(picks),
+            (
+                Information(kappa[np.ix_(self.items, self.items)], tolerance=0.0)
+                for kappa in chain([first], drawn)
+            ),
+            lambda information: self.choose(information, len(choice.picks)).picks,
+            lambda information, picks: information(picks),
         )
         share: list[float] = stable.share.tolist()
         often = (i for i, part in enumerate(share) if part >= _RUNNER_UP and i not in choice.picks)

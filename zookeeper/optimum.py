@@ -32,7 +32,7 @@ _ENTRIES = 1 << 21
 
 
 def best_subset(
-    covariance: Array | Covariance,
+    covariance: Array | Covariance | Information,
     k: int,
     *,
     include: Sequence[int] = (),
@@ -43,7 +43,7 @@ def best_subset(
     """The `k` items that have most mutual information with the others.
 
     Args:
-        covariance: (m, m), symmetric; positive definite but for copies.
+        covariance: as `zookeeper.selection.max_mutual_information`, but for a `LowRank`.
         k: how many to pick.
         include: picked in any case.
         exclude: never picked, but among what the picks should tell about.
@@ -59,7 +59,11 @@ def best_subset(
         UsageError: likewise.
     """
     lead = preferred(len(covariance), include, exclude)
-    information = Information(covariance, tolerance=tolerance, lead=lead)
+    information = (
+        covariance
+        if isinstance(covariance, Information)
+        else Information(covariance, tolerance=tolerance, lead=lead)
+    )
     candidates = Candidates.of(information, include=include, exclude=exclude)
     k = candidates.size(k)
     greedy = information.place[list(candidates.greedy(k).picks)]

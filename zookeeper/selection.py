@@ -44,7 +44,7 @@ _EXPONENTS = (0.0, 0.5, 1.0)
 
 
 def max_mutual_information(
-    covariance: Array | Covariance | LowRank,
+    covariance: Array | Covariance | LowRank | Information,
     k: int | None = None,
     *,
     start: Start = "mi",
@@ -64,7 +64,8 @@ def max_mutual_information(
     affordable gains anything; the best of the three is kept (Leskovec et al., KDD 2007, keep two).
 
     Args:
-        covariance: (m, m), symmetric; positive definite but for copies.
+        covariance: (m, m), symmetric; positive definite but for copies. Of an `Information` copies are
+            settled, and it is not inverted again.
         k: how many to pick; with a budget, at most how many.
         start: ``"mi"`` picks the first item by its gain too; ``"hub"`` takes the largest row sum.
         include: picked first, in this order.
@@ -93,7 +94,7 @@ def max_mutual_information(
     lead = preferred(m, include, exclude, prices)
     field: _Field = (
         covariance
-        if isinstance(covariance, LowRank)
+        if isinstance(covariance, LowRank | Information)
         else Information(covariance, tolerance=tolerance, lead=lead)
     )
     candidates = Candidates.of(field, include=include, exclude=exclude)
@@ -264,6 +265,16 @@ class Information:
         """
         places = np.unique(self.place[list(items)])
         return float(np.linalg.slogdet(self.both[:, places[:, None], places])[1].sum()) / 2
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def distinct(self) -> Information:
+        """That of the distinct items alone, numbered from 0 to n - 1."""
+        alone = Information.__new__(Information)
+        alone.items = alone.place = np.arange(len(self.items))
+        alone.correlation, alone.inverse, alone.sums = self.correlation, self.inverse, self.sums
+        return alone
 
     def leaders(self, items: Sequence[int]) -> tuple[int, ...]:
         """Those that stand for these items, in the same order, each once."""
@@ -439,16 +450,17 @@ class Candidates:
             picks=tuple(field.items[picks].tolist()),
             gains=tuple((np.log(ratios) / 2).tolist()),
             ties=tuple(ties),
-            copies=self._copies(),
+            copies=groups(self.field),
         )
 
-    def _copies(self) -> tuple[tuple[int, ...], ...]:
-        field = self.field
-        if len(field.items) == len(field.place):
-            return ()
-        leader_of = field.items[field.place]
-        repeated = field.items[np.bincount(field.place) > 1]
-        return tuple(tuple(_group(leader_of, leader)) for leader in repeated)
+
+def groups(field: _Field) -> tuple[tuple[int, ...], ...]:
+    """Its items that count as one, where they are several, led by the one that stands for them."""
+    if len(field.items) == len(field.place):
+        return ()
+    leader_of = field.items[field.place]
+    repeated = field.items[np.bincount(field.place) > 1]
+    return tuple(tuple(_group(leader_of, leader)) for leader in repeated)
 
 
 def _best(merit: Array) -> list[int]:

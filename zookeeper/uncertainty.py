@@ -12,9 +12,10 @@ over features that principal components have made narrow serves all standard err
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +41,7 @@ RANK = 32
 _LIGHTEST = 0.49
 
 Single = NDArray[np.float32]
+K = TypeVar("K", bound=Sized)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,15 +159,15 @@ class Stability:
 
 def stability(
     picks: Sequence[int],
-    replicates: Iterable[Array],
-    choose: Callable[[Array], Sequence[int]],
-    value: Callable[[Array, Sequence[int]], float],
+    replicates: Iterable[K],
+    choose: Callable[[K], Sequence[int]],
+    value: Callable[[K, Sequence[int]], float],
 ) -> Stability:
     """How often a choice is made again, and what it costs where another would be made.
 
     Args:
         picks: the choice.
-        replicates: r covariances (m, m).
+        replicates: r covariances (m, m), or whatever stands for one and has m items.
         choose: what would be picked by a covariance.
         value: of picks by a covariance, in nats; larger is better.
 
