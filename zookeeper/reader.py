@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from zookeeper.signatures import Basis, Signature, Signer, screen
 from zookeeper.store import Arrays, Store
 
 if TYPE_CHECKING:
+    from zookeeper.extract import Block
     from zookeeper.hub import Hub
 
 
@@ -180,15 +181,10 @@ class Reader:
         Raises:
             ZooError: as `features`.
         """
-        folder = self._fetch_checkpoint(checkpoint)
-
-        from zookeeper import extract
-
-        device = extract.resolve_device(self._settings.device)
         signer = Signer(basis)
         dimension = n_empty = 0
-        with self._reading(checkpoint, corpus) as advance:
-            for block in extract.read(folder, corpus, key.features.reading, device=device, advance=advance):
+        with self._blocks(checkpoint, corpus, key.features.reading) as (blocks, device):
+            for block in blocks:
                 (states,) = block.states.values()
                 signer.add(block.rows, states)
                 dimension, n_empty = states.shape[1], n_empty + block.n_empty
@@ -231,16 +227,9 @@ class Reader:
         stored = self._store.find(EvidenceSet, key.digest)
         if stored is not None:
             return stored
-        folder = self._fetch_checkpoint(checkpoint)
-
-        from zookeeper import extract
-
-        device = extract.resolve_device(self._settings.device)
-        gatherer = Gatherer(data)
-        with self._reading(checkpoint, data.corpus) as advance:
-            for block in extract.read(
-                folder, data.corpus, reading, head=True, device=device, advance=advance
-            ):
+        with self._blocks(checkpoint, data.corpus, reading, head=True) as (blocks, device):
+            gatherer = Gatherer(data)
+            for block in blocks:
                 gatherer.add(block.rows, block.states, block.source_probs)
         arrays = gatherer.arrays()
         found = EvidenceSet(
@@ -256,6 +245,19 @@ class Reader:
         )
         self._store.save(found, arrays, {"device": device})
         return found
+
+    @contextmanager
+    def _blocks(
+        self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, *, head: bool = False
+    ) -> Iterator[tuple[Iterator[Block], str]]:
+        """Blocks of rows, as a checkpoint reads them, and the device it runs on."""
+        folder = self._fetch_checkpoint(checkpoint)
+
+        from zookeeper import extract
+
+        device = extract.resolve_device(self._settings.device)
+        with self._reading(checkpoint, corpus) as advance:
+            yield extract.read(folder, corpus, reading, head=head, device=device, advance=advance), device
 
     def _reading(
         self, checkpoint: Checkpoint, corpus: Corpus
