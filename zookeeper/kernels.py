@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zookeeper.errors import DegenerateInputError, UsageError
+from zookeeper.labels import finite
 from zookeeper.results import Covariance
 
 Array = NDArray[np.float64]
@@ -86,9 +87,7 @@ def centred(features: Features) -> Features:
     total = np.zeros(features.shape[1])
     low, high = np.full_like(total, np.inf), np.full_like(total, -np.inf)
     for rows in slices:
-        part = np.asarray(features[rows], dtype=np.float64)
-        if not np.isfinite(part).all():
-            raise DegenerateInputError("the features hold values that are not finite (NaN or infinity).")
+        part = finite(features[rows])
         total += part.sum(axis=0)
         low, high = np.minimum(low, part.min(axis=0)), np.maximum(high, part.max(axis=0))
     mean = total / max(len(features), 1)

@@ -22,6 +22,7 @@ from zookeeper.records import (
     ProbeChoice,
     Reading,
     SignatureSet,
+    by_checkpoint,
 )
 from zookeeper.reporter import Reporter
 from zookeeper.store import Store
@@ -130,11 +131,8 @@ class Probing:
         """What to say of a checkpoint that has no features on a probe."""
 
         @cache
-        def stored() -> dict[str, list[FeatureSet]]:
-            found: dict[str, list[FeatureSet]] = {}
-            for features in self._store.all(FeatureSet):
-                found.setdefault(features.checkpoint, []).append(features)
-            return found
+        def stored() -> dict[str, tuple[FeatureSet, ...]]:
+            return by_checkpoint(self._store.all(FeatureSet))
 
         @cache
         def signed() -> set[str]:
@@ -147,7 +145,7 @@ class Probing:
                     why="a signature stands for them",
                     fix=f"zoo covariance --signatures; or {probing(choice)}",
                 )
-            others = stored().get(str(checkpoint.revision), [])
+            others = stored().get(str(checkpoint.revision), ())
             why = None
             if any((f.key.corpus, f.key.reading) == (choice.corpus, choice.reading) for f in others):
                 why = "an older zoo read it, in another way"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -580,6 +580,16 @@ class EvidenceSet:
 
 Measurement = FeatureSet | SignatureSet | EvidenceSet
 """What is kept of a checkpoint, and can be made again."""
+
+M = TypeVar("M", bound=Measurement)
+
+
+def by_checkpoint(measured: Iterable[M]) -> dict[str, tuple[M, ...]]:
+    """Measurements of each checkpoint, by `checkpoint`; of one without any there is no entry."""
+    found: dict[str, tuple[M, ...]] = {}
+    for one in measured:
+        found[one.checkpoint] = (*found.get(one.checkpoint, ()), one)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ from zookeeper.records import (
     SignatureSet,
     Target,
     TargetSource,
+    by_checkpoint,
 )
 from zookeeper.reporter import Reporter, Silent, Stages
 from zookeeper.results import (
@@ -205,22 +206,16 @@ class Zoo:
 
     def holdings(self) -> tuple[Holding, ...]:
         """All checkpoints, by name, with what the zoo has of each."""
-        features: defaultdict[str, list[FeatureSet]] = defaultdict(list)
-        for found in self.store.all(FeatureSet):
-            features[found.checkpoint].append(found)
-        evidence: defaultdict[str, list[EvidenceSet]] = defaultdict(list)
-        for seen in self.store.all(EvidenceSet):
-            evidence[seen.checkpoint].append(seen)
-        signatures: defaultdict[str, list[SignatureSet]] = defaultdict(list)
-        for signed in self.store.all(SignatureSet):
-            signatures[signed.checkpoint].append(signed)
+        features = by_checkpoint(self.store.all(FeatureSet))
+        evidence = by_checkpoint(self.store.all(EvidenceSet))
+        signatures = by_checkpoint(self.store.all(SignatureSet))
         runs: defaultdict[str, list[str]] = defaultdict(list)
         for run in self.store.runs():
             for member in run.members:
                 runs[str(member.revision)].append(run.id)
         return tuple(
             Holding(
-                c, tuple(features[name]), tuple(evidence[name]), tuple(runs[name]), tuple(signatures[name])
+                c, features.get(name, ()), evidence.get(name, ()), tuple(runs[name]), signatures.get(name, ())
             )
             for c in self.store.checkpoints()
             for name in [str(c.revision)]
