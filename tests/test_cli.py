@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Zoo
@@ -15,7 +16,7 @@ from zookeeper.plain import spelt_out
 
 COLLECT = ["add", "ls", "show", "rm"]
 MEASURE = ["probe", "covariance", "neighbours", "select", "rank", "plot"]
-COMMANDS = [*COLLECT, *MEASURE, "tune", "runs", "card", "push", "verify", "gc", "demo"]
+COMMANDS = [*COLLECT, *MEASURE, "tune", "runs", "recipes", "card", "push", "verify", "gc", "demo"]
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def measured(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path, target_fo
         ("probe", "-p", probe_file),
         ("select", "-k", "2"),
         ("rank", "-t", target_folder),
-        ("tune", "-t", target_folder, "@selection"),
+        ("tune", "-t", target_folder, "@selection", "--seeds", "1"),
     ):
         done = zoo(*command)
         assert done.exit_code == 0, done.stderr
@@ -66,14 +67,19 @@ def test_the_whole_line_prints_one_json_object_each(
         ("select", "-k", "1", "bert"),
         ("rank", "-t", folder, "bert"),
         ("tune", "-t", folder, "bert"),
+        ("tune", "-t", folder, "bert", "--dry-run"),
+        ("tune", "-t", folder, "bert", "--controls", "2"),
         ("runs",),
+        ("recipes",),
         ("card", "latest"),
         ("verify",),
         ("rm", "bert", "--dry-run"),
     ):
         done = measured(*command, "--json")
         assert done.exit_code == 0, (command, done.stderr)
-        assert done.json["schema"] == f"zoo.{command[0]}/1"
+        named = {"--dry-run": "forecast", "--controls": "comparison"} if command[0] == "tune" else {}
+        kind = next((named[word] for word in command if word in named), command[0])
+        assert done.json["schema"] == f"zoo.{kind}/1"
 
 
 def test_tables_are_tab_separated_and_uncut_where_stdout_is_no_terminal(measured: Zoo) -> None:
@@ -121,9 +127,10 @@ def test_selection_and_ranking_stand_for_checkpoints(measured: Zoo, target_folde
 def test_the_same_tune_is_not_done_twice(
     measured: Zoo, target_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = measured("tune", "-t", target_folder, "@selection", "--json").json
-    monkeypatch.setattr("zookeeper.tuning.loop.train_head", None)
-    again = measured("tune", "-t", target_folder, "@selection", "--json")
+    tune = ("tune", "-t", target_folder, "@selection", "--seeds", "1", "--json")
+    first = measured(*tune).json
+    monkeypatch.setattr("zookeeper.tuning.loop.Training.run", None)
+    again = measured(*tune)
     assert again.json == first
     assert "tuned before" in again.stderr
     assert len(measured("runs", "--json").json["runs"]) == 1
@@ -260,21 +267,31 @@ def test_two_processes_tune_as_one_does(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    alone = measured("tune", "-t", target_folder, "bert", "gpt2", "--json").json
+    tune = ("tune", "-t", target_folder, "bert", "gpt2", "--seeds", "1", "--json")
+    alone = measured(*tune).json
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "other"))
     measured("add", *checkpoints.values())
-    together = measured("tune", "-t", target_folder, "bert", "gpt2", "--processes", "2", "--json").json
-    assert (alone.pop("processes"), together.pop("processes")) == (1, 2)
-    for run in (alone, together):
-        for name in ("seconds", "created_at", "command"):
-            del run[name]
-    assert together == alone
     (tmp_path / "accelerate.py").write_text("raise SystemExit('code of the working folder')")
     monkeypatch.chdir(tmp_path)
-    assert measured("tune", "-t", target_folder, "t5", "--processes", "2").exit_code == 0
-    refused = measured("tune", "-t", target_folder, "bert", "--processes", "3")
-    assert refused.exit_code == 2
-    assert "--processes 2" in refused.stderr
+    together = measured(*tune, "--cpu-processes", "2")
+    assert together.exit_code == 0, together.stderr
+    assert (processes_of(alone), processes_of(together.json)) == ([1], [2])
+    assert timeless(together.json) == timeless(alone)
+
+
+def processes_of(run: dict[str, Any]) -> list[int]:
+    return [trial["processes"] for trial in run["trials"]]
+
+
+def timeless(run: dict[str, Any]) -> dict[str, Any]:
+    """A run without what time it took, how large its processes were and how it was asked for."""
+    told = ("seconds", "created_at", "peak_bytes", "processes", "command")
+    trials = [
+        {**trial, "history": [{**epoch, "seconds": 0} for epoch in trial["history"]]}
+        for trial in run["trials"]
+    ]
+    trials = [{name: value for name, value in trial.items() if name not in told} for trial in trials]
+    return {name: value for name, value in run.items() if name not in told} | {"trials": trials}
 
 
 def test_a_pipe_that_lacks_a_letter_is_no_error(measured: Zoo, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reference.examples import STEADY, random_kappa, seeds
-from zookeeper.controls import medoids, random_sets, share_below
+from zookeeper.controls import distinct_sets, medoids, random_sets, share_below
 from zookeeper.errors import DegenerateInputError, UsageError
 
 
@@ -39,6 +40,30 @@ def test_random_sets_hold_what_is_included() -> None:
 def test_random_sets_are_no_larger_than_what_there_is(k: int) -> None:
     with pytest.raises(UsageError, match="cannot pick"):
         random_sets(sum, [1, 2], k, include=[10])
+
+
+@STEADY
+@given(n=st.integers(1, 12), wanted=st.integers(0, 40), data=st.data())
+def test_distinct_sets_are_different_as_many_as_there_are_and_the_same_again(
+    n: int, wanted: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, n))
+    drawn = distinct_sets(n, k, wanted)
+    assert len({frozenset(chosen) for chosen in drawn}) == len(drawn) == min(wanted, comb(n, k))
+    assert all(len(set(chosen)) == k and set(chosen) <= set(range(n)) for chosen in drawn)
+    assert distinct_sets(n, k, wanted + 5)[: len(drawn)] == drawn
+
+
+def test_distinct_sets_favour_no_item() -> None:
+    counts = np.bincount([item for chosen in distinct_sets(20, 3, 600) for item in chosen])
+    assert counts.min() > 60
+    assert counts.max() < 120
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_distinct_sets_are_no_larger_than_what_there_is(k: int) -> None:
+    with pytest.raises(UsageError, match="cannot pick"):
+        distinct_sets(3, k, 1)
 
 
 def test_share_below_counts_only_what_is_less() -> None:

@@ -16,7 +16,7 @@ import pytest
 from zookeeper.cli import options as cli_options
 from zookeeper.data import probe_from_file, probe_from_lines, split_files_of, target_from_path
 from zookeeper.errors import DataError, DegenerateInputError, NotFoundError, UsageError, ZooError
-from zookeeper.records import Corpus, Dataset, Labelled, RepoFile, Revision, Target, TargetSource
+from zookeeper.records import IGNORED, Corpus, Dataset, Labelled, RepoFile, Revision, Target, TargetSource
 
 SHARED = os.environ.get("ZOO_SHARED")
 
@@ -626,6 +626,218 @@ def test_cells_hold_no_lists(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no text-multilabel") as caught:
         read(path, task="text-multilabel")
     assert ".jsonl" in str(caught.value.fix)
+
+
+# Questions with answers in a context
+
+CONTEXT = "Ada Lovelace wrote  the first\nprogram, in 1843."
+
+
+def questions(
+    path: Path, rows: list[Any], context: str = CONTEXT, names: str = "question context answers"
+) -> Path:
+    """One question of two words for each row's answers, all of the same context."""
+    columns = names.split()
+    lines = [dict(zip(columns, ("Who wrote", context, answers), strict=True)) for answers in rows]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(lines), path)
+        return path
+    return written(path, "\n".join(map(json.dumps, lines)))
+
+
+def answer(*texts: str, context: str = CONTEXT) -> dict[str, list[Any]]:
+    """Answers as SQuAD has them, at the first place where their text is."""
+    return {"text": list(texts), "answer_start": [context.index(text) for text in texts]}
+
+
+def spans(path: Path, *, split: str = "train", **options: Any) -> list[list[str]]:
+    """The words of each answer that was found; more than one span would be an error."""
+    target, data = read(path, split, **options)
+    labelled = data[split]
+    found: list[list[str]] = []
+    words = zip(
+        np.split(labelled.labels, np.cumsum(labelled.lengths)[:-1]), labelled.corpus.sentences, strict=True
+    )
+    for labels, sentence in words:
+        tags = ["" if label == IGNORED else target.classes[int(label)] for label in labels]
+        inside = [i for i, tag in enumerate(tags) if tag.endswith("-ANSWER")]
+        assert [tags[i] for i in inside] == ["B-ANSWER", *["I-ANSWER"] * (len(inside) - 1)][: len(inside)]
+        assert inside == [*range(inside[0], inside[-1] + 1)] if inside else True
+        found.append([sentence[i] for i in inside])
+    return found
+
+
+def test_a_question_and_its_context_are_a_sentence_with_the_answer_as_a_span(tmp_path: Path) -> None:
+    path = questions(tmp_path / "a.jsonl", [answer("the first\nprogram"), answer("Ada Lovelace")])
+    target, data = read(path)
+    words = ("Who", "wrote", *CONTEXT.split())
+    assert data["train"].corpus.sentences == (words, words)
+    assert data["train"].corpus.unit == target.unit == "word"
+    names = [None if label == IGNORED else target.classes[label] for label in data["train"].labels]
+    o, b, i = "O", "B-ANSWER", "I-ANSWER"
+    assert names[: len(words)] == [None, None, o, o, o, b, i, i, o, o]
+    assert names[len(words) :] == [None, None, b, i, o, o, o, o, o, o]
+    assert target.classes == ("O", "B-ANSWER", "I-ANSWER")
+    assert target.spans
+    assert (target.task, target.counted_in) == ("question-answering", "questions")
+    assert (target.text_column, target.label_column) == ("question, context", "answers")
+    assert (target.examples, target.rows) == ({"train": 2}, {"train": 16})
+    assert read(path, task="question-answering")[0] == target
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"),
+    [
+        (0, 3, ["Ada"]),
+        (1, 2, ["Ada"]),  # within a word
+        (2, 5, ["Ada", "Lovelace"]),  # from within a word into another
+        (3, 5, ["Lovelace"]),  # with the blank before it
+        (0, 4, ["Ada"]),  # with that after it
+        (3, 4, []),  # a blank alone
+        (18, 20, []),
+        (30, 37, ["program,"]),  # punctuation is of its word
+        (30, 38, ["program,"]),
+        (len(CONTEXT) - 1, len(CONTEXT), ["1843."]),
+        (0, len(CONTEXT), CONTEXT.split()),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_words_that_an_answer_touches_are_in_its_span(
+    tmp_path: Path, name: str, start: int, end: int, words: list[str]
+) -> None:
+    given = {"text": [CONTEXT[start:end]], "answer_start": [start]}
+    path = questions(tmp_path / name, [given, answer("wrote")])
+    assert spans(path) == [words, ["wrote"]]
+
+
+def test_characters_are_counted_and_not_bytes(tmp_path: Path) -> None:
+    context = "Où\u00a0est 🦓 né ?"
+    given = {"text": ["né"], "answer_start": [9]}
+    assert context[9:11] == "né"
+    assert spans(questions(tmp_path / "a.jsonl", [given], context)) == [["né"]]
+
+
+NOTHING: list[Any] = [{"text": [], "answer_start": []}, {"text": None, "answer_start": None}, None]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("nothing", [*NOTHING, {"text": [""], "answer_start": [-1]}])
+def test_a_question_may_have_no_answer(tmp_path: Path, name: str, nothing: Any) -> None:
+    path = questions(tmp_path / name, [answer("Ada"), nothing])
+    assert spans(path) == [["Ada"], []]
+    assert read(path)[0].rows == {"train": 16}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_answers_may_be_a_list_of_pairs_or_one_pair(tmp_path: Path, name: str) -> None:
+    pair = {"text": "Ada", "answer_start": 0}
+    (tmp_path / "lists").mkdir()
+    lists = questions(tmp_path / "lists" / name, [[pair], []])
+    assert spans(lists) == [["Ada"], []]
+    assert spans(questions(tmp_path / name, [pair, None])) == [["Ada"], []]
+    usual = questions(tmp_path / "usual.jsonl", [answer("Ada"), answer()])
+    assert read(lists)[0].fingerprint == read(usual)[0].fingerprint
+
+
+def test_a_file_that_datasets_wrote_is_read(tmp_path: Path) -> None:
+    table = {"question": ["Who"] * 2, "context": [CONTEXT] * 2, "answers": [answer("Ada"), answer()]}
+    pairs = datasets.Sequence({"text": datasets.Value("string"), "answer_start": datasets.Value("int32")})
+    text = datasets.Value("string")
+    kinds = datasets.Features({"question": text, "context": text, "answers": pairs})
+    path = tmp_path / "a.parquet"
+    datasets.Dataset.from_dict(table, features=kinds).to_parquet(path)
+    assert spans(path) == [["Ada"], []]
+
+
+def test_the_first_of_several_answers_counts(tmp_path: Path) -> None:
+    path = questions(tmp_path / "a.jsonl", [answer("Ada Lovelace", "Ada", "1843")])
+    assert spans(path) == [["Ada", "Lovelace"]]
+
+
+def test_where_an_answer_is_counts_and_not_what_it_says(tmp_path: Path) -> None:
+    path = questions(tmp_path / "a.jsonl", [{"text": ["?????"], "answer_start": [13]}])
+    assert spans(path) == [["wrote"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"text": ["1843.x"], "answer_start": [len(CONTEXT) - 5]}, "of 47"),
+        ({"text": ["Ada"], "answer_start": [-1]}, "characters -1 to 2"),
+        ({"text": ["Ada"], "answer_start": []}, "where it begins"),
+        ({"text": ["Ada"], "answer_start": [None]}, "where it begins"),
+    ],
+)
+def test_an_answer_outside_its_context_is_named_by_its_question(tmp_path: Path, given: Any, why: str) -> None:
+    with pytest.raises(DataError, match="a row of train") as caught:
+        read(questions(tmp_path / "a.jsonl", [answer("Ada"), given]))
+    assert why in str(caught.value.why)
+    assert '"Who wrote"' in str(caught.value.why)
+
+
+@pytest.mark.parametrize(
+    "answers", ["Ada", ["Ada"], {"text": ["Ada"]}, {"answer_start": [0]}, {"begin": 0, "end": 3}, 1.5]
+)
+def test_answers_that_do_not_say_where_they_are_are_refused(tmp_path: Path, answers: Any) -> None:
+    path = questions(tmp_path / "a.jsonl", [answers])
+    with pytest.raises(DataError, match="the column answers holds no answers") as caught:
+        read(path, task="question-answering")
+    assert "answer_start" in str(caught.value.fix)
+    with pytest.raises(DataError):
+        read(path)
+
+
+def test_the_columns_of_questions_can_be_named(tmp_path: Path) -> None:
+    path = questions(tmp_path / "a.jsonl", [answer("Ada"), answer()], names="query passage spans")
+    named = {"text_column": "query", "pair_column": "passage", "label_column": "spans"}
+    target, _ = read(path, task="question-answering", **named)
+    assert (target.text_column, target.label_column) == ("query, passage", "spans")
+    assert spans(path, task="question-answering", **named) == [["Ada"], []]
+    with pytest.raises(DataError, match='no column "question"'):
+        read(path, task="question-answering")
+
+
+def test_another_column_of_a_file_of_questions_can_be_the_label(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"q {i}", "context": CONTEXT, "answers": answer("Ada"), "label": i % 2} for i in range(4)
+    ]
+    path = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert read(path)[0].task == "question-answering"
+    assert read(path, label_column="label")[0].task == "text-classification"
+    assert read(path, task="text-classification")[0].label_column == "label"
+
+
+def test_a_split_without_any_answer_goes_with_others(tmp_path: Path) -> None:
+    questions(tmp_path / "train.jsonl", [answer("Ada"), answer()])
+    questions(tmp_path / "validation.jsonl", [answer(), answer()])
+    questions(tmp_path / "test.parquet", [answer("wrote")])
+    target, data = read(tmp_path, "train", "validation", "test")
+    assert target.rows == {"train": 16, "validation": 16, "test": 8}
+    assert np.unique(data["validation"].labels).tolist() == [IGNORED, 0]
+
+
+def test_questions_without_any_answer_are_nothing_to_learn(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="one class only"):
+        read(questions(tmp_path / "a.jsonl", [answer(), answer()]))
+
+
+def test_questions_are_drawn_with_their_answers(tmp_path: Path) -> None:
+    rows = [answer(["Ada", "wrote", "program"][i % 3]) for i in range(60)]
+    path = questions(tmp_path / "a.jsonl", rows)
+    target, _ = read(path, max_examples=10)
+    assert (target.examples, target.available) == ({"train": 10}, {"train": 60})
+    assert {tuple(found) for found in spans(path, max_examples=10)} <= {("Ada",), ("wrote",), ("program,",)}
+
+
+@pytest.mark.parametrize(("question", "context"), [(None, CONTEXT), ("", CONTEXT), ("Who", None)])
+def test_a_question_or_a_context_may_be_empty(tmp_path: Path, question: Any, context: Any) -> None:
+    rows = [
+        {"question": "Who wrote", "context": CONTEXT, "answers": answer("Ada")},
+        {"question": question, "context": context, "answers": answer()},
+    ]
+    target, data = read(written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert data["train"].lengths.tolist() == [10, 8 if context else 1]
+    assert target.rows == {"train": 16 if context else 8}
 
 
 # Types in place of tags

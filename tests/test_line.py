@@ -249,9 +249,10 @@ def test_push_writes_card_head_and_record_in_one_commit(zoo: Zoo, zoo_hub: Loopb
     assert card.data.base_model == ["FacebookAI/roberta-base", "me/bert"]
     assert card.data.datasets == ["eriktks/conll2000"]
     result = next(r for r in card.data.eval_results if r.dataset_split == "test")
-    assert result.metric_value == pytest.approx(run["results"]["test"], abs=1e-6)
+    assert result.metric_value == pytest.approx(run["results"]["test"]["mean"], abs=1e-6)
     assert result.dataset_revision == conll
-    assert load(files["head.safetensors"])["weight"].shape == (3, 32)
+    head = load(files["head.safetensors"])
+    assert (head["head.weight"].shape, head["head.bias"].shape) == ((3, 32), (3,))
     again = zoo("push", run["id"], "alice/chunks", "--dry-run", "--json").json
     assert (again["created"], again["diff"]) == (False, ""), "nothing would change"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,11 +15,20 @@ import matplotlib
 import numpy as np
 import pytest
 
+from tests.made_up import TARGET, comparison, learning, run, trial
 from tests.reference.examples import random_kappa
 from zookeeper import pictures
 from zookeeper.errors import StorageError, UsageError
-from zookeeper.pictures import draw_convergence, draw_gains, draw_kappa, draw_map, shown
-from zookeeper.results import BestSet, Control, Convergence, Covariance, Pick, Selection
+from zookeeper.pictures import (
+    draw_comparison,
+    draw_convergence,
+    draw_curve,
+    draw_gains,
+    draw_kappa,
+    draw_map,
+    shown,
+)
+from zookeeper.results import BestSet, Control, Convergence, Covariance, Pick, Selection, Trial
 
 NAMES = tuple(f"organisation/checkpoint-{i}" for i in range(8))
 HOSTILE = (
@@ -61,6 +71,8 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "gains": lambda path: draw_gains(chosen(), path),
     "map": lambda path: draw_map(zoo(), path, picks=NAMES[:2]),
     "convergence": lambda path: draw_convergence(settling(), path),
+    "comparison": lambda path: draw_comparison(comparison(), path),
+    "curve": lambda path: draw_curve(learning((0.01, 0.1, 1.0)), path),
 }
 NUMBER = re.compile(r"−?\d+(\.\d+)?").fullmatch
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF"}
@@ -145,8 +157,9 @@ def test_no_name_breaks_a_picture_or_warns(tmp_path: Path, ending: str) -> None:
             chosen(HOSTILE, controls=tuple(Control(name, 1.0) for name in HOSTILE)),
             tmp_path / f"gains{ending}",
         )
+        draw_comparison(comparison(names=HOSTILE), tmp_path / f"comparison{ending}")
     if ending == ".svg":
-        for picture in ("kappa", "map", "gains"):
+        for picture in ("kappa", "map", "gains", "comparison"):
             written = texts(tmp_path / f"{picture}.svg")
             for name in HOSTILE:
                 assert any(shown(name) in text for text in written), name
@@ -198,21 +211,44 @@ def test_every_checkpoint_of_a_crowded_map_has_a_name_or_a_number_with_a_name(tm
         assert name in written or listed[name] in written, name
 
 
-def test_words_on_a_map_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    boxes: list[Any] = []
+@pytest.fixture
+def boxes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Where the words in, and beside, the first axes of a picture came to lie."""
+    found: dict[str, Any] = {}
     save = matplotlib.figure.Figure.savefig
 
     def measured(figure: Any, *args: Any, **kwargs: Any) -> None:
         renderer = figure.canvas.get_renderer()
-        words = [text for text in figure.axes[0].texts if text.get_text() in NAMED]
-        boxes.extend(text.get_window_extent(renderer) for text in words)
+        for text in figure.axes[0].texts:
+            text.update_positions(renderer)
+            found[text.get_text()] = matplotlib.text.Text.get_window_extent(text, renderer)
         save(figure, *args, **kwargs)
 
-    NAMED = tuple(f"checkpoint-{i}" for i in range(30))
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", measured)
-    draw_map(zoo(NAMED), tmp_path / "map.png", picks=NAMED[:5])
-    assert len(boxes) > 20
-    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.padded(-2).overlaps(b.padded(-2))]
+    return found
+
+
+def overlapping(boxes: Collection[Any]) -> list[tuple[Any, Any]]:
+    return [(a, b) for a, b in combinations(boxes, 2) if a.padded(-2).overlaps(b.padded(-2))]
+
+
+def test_words_on_a_map_do_not_overlap(tmp_path: Path, boxes: dict[str, Any]) -> None:
+    names = tuple(f"checkpoint-{i}" for i in range(30))
+    draw_map(zoo(names), tmp_path / "map.png", picks=names[:5])
+    named = [box for text, box in boxes.items() if text in names]
+    assert len(named) > 20
+    assert not overlapping(named)
+
+
+def test_labels_of_ensembles_that_are_equally_good_do_not_overlap(
+    tmp_path: Path, boxes: dict[str, Any]
+) -> None:
+    found = comparison(names=tuple(f"way-{i}" for i in range(7)))
+    equal = tuple(replace(one, values=(0.75, 0.751)) for one in found.contenders)
+    draw_comparison(replace(found, contenders=equal), tmp_path / "comparison.png")
+    labels = [box for text, box in boxes.items() if text.startswith("way-")]
+    assert len(labels) == 7
+    assert not overlapping(labels)
 
 
 def test_copies_and_items_without_variance_are_drawn(tmp_path: Path) -> None:
@@ -283,3 +319,107 @@ def test_convergence_says_where_it_is_singular(tmp_path: Path) -> None:
 def test_convergence_of_almost_nothing_is_drawn(tmp_path: Path, convergence: Convergence) -> None:
     draw_convergence(convergence, tmp_path / "convergence.png")
     assert (tmp_path / "convergence.png").stat().st_size
+
+
+def test_a_comparison_says_what_was_compared_and_who_is_above_how_many(tmp_path: Path) -> None:
+    found = comparison(n_random=20, seeds=3)
+    dull = replace(found.contenders[1], values=tuple(one.mean for one in found.random[:3]))
+    draw_comparison(replace(found, contenders=(found.contenders[0], dull)), tmp_path / "c.svg")
+    written = texts(tmp_path / "c.svg")
+    assert "span f1 on conll2000, test" in written
+    assert any("10 % of the training data" in text and "3 seeds" in text for text in written)
+    assert "20 random ensembles of 3" in written
+    assert any(text.endswith("above 20 of 20") for text in written)
+    assert any(f"above {1 + 20 - found.rank(dull)} of 20" in text for text in written)
+
+
+def bodies(path: Path) -> int:
+    """How many violins are in a picture."""
+    return path.read_text(encoding="utf-8").count("FillBetweenPolyCollection")
+
+
+@pytest.mark.parametrize(("n", "violins"), [(1, 0), (19, 0), (20, 1)])
+def test_a_few_random_ensembles_have_no_shape(tmp_path: Path, n: int, violins: int) -> None:
+    draw_comparison(comparison(n), tmp_path / "c.svg")
+    assert bodies(tmp_path / "c.svg") == violins
+
+
+def test_an_ensemble_without_a_value_is_counted_not_drawn(tmp_path: Path) -> None:
+    found = comparison()
+    missing = replace(found.contenders[1], values=(None, None, None))
+    draw_comparison(
+        replace(
+            found,
+            contenders=(found.contenders[0], missing),
+            random=(replace(found.random[0], values=(None,)), *found.random[1:]),
+        ),
+        tmp_path / "c.svg",
+    )
+    written = texts(tmp_path / "c.svg")
+    assert "first 3 by LogME" not in written
+    assert "19 random ensembles of 3" in written
+    assert any(text.endswith("without a value: 2 ensembles") for text in written)
+
+
+def test_a_comparison_of_nothing_is_refused(tmp_path: Path) -> None:
+    nothing = replace(comparison(0).contenders[0], values=(None,))
+    with pytest.raises(UsageError, match="no ensemble"):
+        draw_comparison(replace(comparison(0), contenders=(nothing,)), tmp_path / "c.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("values", [(0.5,), (0.5,) * 30, (0.5, 0.5 + 1e-17, 0.5 - 1e-17) * 10])
+def test_random_ensembles_that_are_all_alike_are_drawn(tmp_path: Path, values: tuple[float, ...]) -> None:
+    found = comparison(len(values), seeds=1)
+    alike = tuple(replace(one, values=(value,)) for one, value in zip(found.random, values, strict=True))
+    draw_comparison(replace(found, random=alike, contenders=()), tmp_path / "c.svg")
+    assert f"{len(values)} random ensemble{'s' * (len(values) > 1)} of 3" in texts(tmp_path / "c.svg")
+
+
+def test_dots_of_alike_ensembles_lie_side_by_side() -> None:
+    heights = np.array([0.0, 1.0, 2.0, 30.0])
+    offsets = pictures._side_by_side(heights, diameter=5.0, widest=50.0)
+    places = np.stack([offsets, heights], axis=1)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)[np.triu_indices(4, 1)]
+    assert (apart >= 5).all()
+    assert offsets[3] == 0
+    assert np.abs(pictures._side_by_side(np.zeros(100), 5.0, 20.0)).max() <= 20
+
+
+def test_a_curve_has_marks_at_its_shares_and_the_commonest_answer(tmp_path: Path) -> None:
+    draw_curve(learning((0.01, 0.1, 1.0)), tmp_path / "curve.svg")
+    written = texts(tmp_path / "curve.svg")
+    assert "Learning curve: span f1 on conll2000, test" in written
+    assert {"1 %", "80", "10 %", "804", "100 %", "8,042"} <= set(written)
+    assert {"the commonest answer", "0.1111", "3 seeds"} <= set(written)
+
+
+def test_a_curve_is_of_validation_where_not_all_was_tested(tmp_path: Path) -> None:
+    whole, part = trial(0, 1.0), trial(0, 0.5, measured=("validation",), validation=None)
+    draw_curve(run(whole, part, majority={}), tmp_path / "curve.svg")
+    written = texts(tmp_path / "curve.svg")
+    assert "Learning curve: span f1 on conll2000, validation" in written
+    assert "the commonest answer" not in written
+    assert "0.8000" in written
+
+
+@pytest.mark.parametrize(
+    ("trials", "why"),
+    [
+        ([trial(0), trial(1)], "one share"),
+        ([trial(0, 0.1, validation=None, test=None), trial(0, validation=None, test=None)], "no value"),
+    ],
+)
+def test_what_is_no_curve_is_refused(tmp_path: Path, trials: list[Trial], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        draw_curve(run(*trials), tmp_path / "curve.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_folder_of_this_machine_is_in_a_picture(tmp_path: Path) -> None:
+    local = replace(TARGET, name="/home/somebody/mine", dataset="mine", local=True)
+    draw_comparison(replace(comparison(), target=local), tmp_path / "c.svg")
+    draw_curve(replace(learning((0.1, 1.0)), target=local), tmp_path / "curve.svg")
+    for name in ("c.svg", "curve.svg"):
+        assert "somebody" not in (tmp_path / name).read_text(encoding="utf-8")
+        assert any("span f1 on mine" in text for text in texts(tmp_path / name))

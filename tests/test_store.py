@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 
 from zookeeper.errors import IntegrityError, NotFoundError, StorageError
+from zookeeper.plans import Plan, Recipe
 from zookeeper.records import (
     AlignmentKey,
     AlignmentSet,
@@ -35,13 +36,12 @@ from zookeeper.records import (
     FeatureSet,
     ProbeChoice,
     Reading,
-    Recipe,
     RepoFile,
     Revision,
     Space,
     Target,
 )
-from zookeeper.results import Epoch, Member, Run
+from zookeeper.results import Epoch, Member, Run, Trial
 from zookeeper.store import Store, files, migrations
 
 REVISION = Revision("org/name", "main", "0123456789" * 4)
@@ -61,6 +61,27 @@ CHECKPOINT = Checkpoint(
     aliases=("name",),
     added_at="2026-01-02T03:04:05Z",
 )
+RECIPE = Recipe(
+    reading=Reading(layer="mean", pooling="last", max_length=64),
+    settings={"mix": False, "rate": 1e-3, "of": "full"},
+)
+TRIAL = Trial(
+    key=Plan("token-classification", "2" * 64, "f1", (str(REVISION),), RECIPE, seed=3, fraction=0.1),
+    history=(Epoch(0, None, 0.25), Epoch(1, 0.1 + 0.2, None, 1e-4, 0.5)),
+    best_epoch=1,
+    results={"validation": 1 / 3, "test": None},
+    data={"validation": "3" * 64},
+    sentences={"train": 3, "validation": 1},
+    steps=7,
+    processes=1,
+    padded=0.125,
+    details={"layers": [0.5, 0.5]},
+    versions={"numpy": "2"},
+    device="cpu",
+    seconds=1.5,
+    peak_bytes=1_000,
+    created_at="2026-01-02T03:04:05Z",
+)
 RUN = Run(
     id="0a1b2c3d4e5f",
     target=Target(
@@ -78,18 +99,13 @@ RUN = Run(
         local=True,
     ),
     members=(Member("org/name", REVISION, 16, 1_234, "mit"),),
-    recipe=Recipe(reading=Reading(layer="mean", pooling="last", max_length=64)),
-    seed=3,
-    processes=1,
+    recipe=RECIPE,
     metric="f1",
-    history=(Epoch(0, None, 0.25), Epoch(1, 0.1 + 0.2, None)),
-    best_epoch=1,
-    results={"validation": 1 / 3, "test": None},
+    trials=(TRIAL,),
+    through=("squad",),
     held_out=0,
+    majority={"validation": 0.25, "test": None},
     command="zoo tune -t t.conll",
-    versions={"numpy": "2"},
-    device="cpu",
-    seconds=1.5,
     created_at="2026-01-02T03:04:05Z",
 )
 
@@ -99,6 +115,14 @@ ALIGNMENTS = AlignmentSet(AlignmentKey(Space("c" * 64, Reading()), debiased=Fals
 
 def inner(store: Store) -> np.ndarray[Any, Any]:
     return store.arrays(AlignmentSet, ALIGNMENTS.key.digest)["inner"]
+
+
+def weight(store: Store) -> np.ndarray[Any, Any]:
+    return store.arrays(Trial, TRIAL.key.digest)["learned/weight"]
+
+
+def save_trial(store: Store, number: int = 3) -> None:
+    store.save(TRIAL, {"learned/weight": array(number)})
 
 
 def array(number: int) -> np.ndarray[Any, Any]:
@@ -133,7 +157,8 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(store, 1)
     save(store, 2)
     store.save(ALIGNMENTS, {"inner": np.eye(2)})
-    store.save_run(RUN, {"weight": array(3)})
+    save_trial(store)
+    store.save_run(RUN)
     store.save_note("probe", ProbeChoice("wikitext2", 100, "d" * 64, (60, 40), Reading()))
     return root
 
@@ -154,7 +179,8 @@ def check_full(store: Store) -> None:
         np.testing.assert_array_equal(
             store.arrays(FeatureSet, features(number).key.digest)["features"], array(number)
         )
-    np.testing.assert_array_equal(store.run_arrays(RUN.id)["weight"], array(3))
+    assert store.all(Trial) == (TRIAL,)
+    np.testing.assert_array_equal(weight(store), array(3))
     np.testing.assert_array_equal(inner(store), np.eye(2))
     assert store.load_note("probe", ProbeChoice) is not None
     assert store.verify().damaged == {}
@@ -192,8 +218,8 @@ def test_arrays_keep_their_types_and_values(places: tuple[Path, Path]) -> None:
         "labels": np.array([0, -100, 2], dtype=np.int64),
         "odd": np.array([np.nan, np.inf, -0.0, 5e-324]),
     }
-    Store(*places).save_run(RUN, arrays)
-    for name, found in Store(*places).run_arrays(RUN.id).items():
+    Store(*places).save(TRIAL, arrays)
+    for name, found in Store(*places).arrays(Trial, TRIAL.key.digest).items():
         assert found.dtype == arrays[name].dtype
         np.testing.assert_array_equal(found, arrays[name])
 
@@ -206,7 +232,8 @@ def test_what_was_never_stored_is_absent(full: tuple[Path, Path]) -> None:
     with pytest.raises(NotFoundError):
         store.arrays(FeatureSet, features(9).key.digest)["features"]
     with pytest.raises(NotFoundError):
-        store.run_arrays("f" * 12)
+        store.arrays(Trial, "f" * 64)
+    assert store.run("f" * 12) is None
 
 
 def test_reading_an_empty_zoo_leaves_no_trace(places: tuple[Path, Path]) -> None:
@@ -263,15 +290,29 @@ def test_a_second_writer_wins_nothing_and_harms_nothing(full: tuple[Path, Path])
 
 def test_a_run_of_the_same_id_replaces_the_one_before(full: tuple[Path, Path]) -> None:
     again = replace(RUN, created_at="2026-02-02T00:00:00Z")
-    Store(*full).save_run(again, {"weight": array(4)})
+    Store(*full).save_run(again)
     assert Store(*full).runs() == (again,)
-    np.testing.assert_array_equal(Store(*full).run_arrays(RUN.id)["weight"], array(4))
+    assert Store(*full).run(RUN.id) == again
     assert leftovers(full) == []
+
+
+def test_a_trial_that_was_measured_on_more_replaces_the_one_before(full: tuple[Path, Path]) -> None:
+    more = replace(TRIAL, results={**TRIAL.results, "test": 0.5})
+    Store(*full).save(more, {"learned/weight": array(4)})
+    assert Store(*full).all(Trial) == (more,)
+    np.testing.assert_array_equal(weight(Store(*full)), array(4))
+    assert leftovers(full) == []
+
+
+def test_trials_outlive_the_cache(full: tuple[Path, Path]) -> None:
+    shutil.rmtree(full[1])
+    np.testing.assert_array_equal(weight(Store(*full)), array(3))
+    assert Store(*full).verify().damaged == {}
 
 
 def test_the_latest_run_comes_first(full: tuple[Path, Path]) -> None:
     later = replace(RUN, id="f" * 12, created_at="2027-01-01T00:00:00Z")
-    Store(*full).save_run(later, {})
+    Store(*full).save_run(later)
     assert Store(*full).runs() == (later, RUN)
 
 
@@ -318,12 +359,12 @@ def test_a_new_zoo_has_nothing_to_mend(places: tuple[Path, Path]) -> None:
     store = Store(*places, note=notes.append)
     save(store, 1)
     store.add(CHECKPOINT)
-    store.save_run(RUN, {})
+    store.save_run(RUN)
     assert notes == []
 
 
 def test_what_cannot_be_read_is_left_out_of_a_new_index(full: tuple[Path, Path]) -> None:
-    (full[0] / "runs" / "notes.txt").write_text("somebody's own file")
+    (full[0] / "runs" / "f.json").write_text("somebody's own file")
     (full[0] / "checkpoints" / "f.json").write_text("{")
     (full[0] / "zoo.db").unlink()
     notes: list[str] = []
@@ -344,7 +385,7 @@ def test_the_index_of_a_newer_zoo_is_refused_before_anything_is_written(
         "checkpoints": store.checkpoints,
         "add": lambda: store.add(replace(CHECKPOINT, revision=replace(REVISION, commit="f" * 40))),
         "save": lambda: save(store, 9),
-        "save_run": lambda: store.save_run(replace(RUN, id="f" * 12), {}),
+        "save_run": lambda: store.save_run(replace(RUN, id="f" * 12)),
     }
     with pytest.raises(StorageError, match="newer zoo") as caught:
         actions[action]()
@@ -370,12 +411,35 @@ def test_a_file_without_its_row_is_found(full: tuple[Path, Path], tmp_path: Path
     assert set(store.all(FeatureSet)) == {features(1), features(2)}
 
 
-def test_a_run_without_a_row_is_found_and_one_without_a_folder_is_gone(full: tuple[Path, Path]) -> None:
+def test_a_run_without_a_row_is_found_and_one_without_a_file_is_gone(full: tuple[Path, Path]) -> None:
     other = replace(RUN, id="f" * 12)
-    Store(full[0].with_name("other"), full[1]).save_run(other, {})
-    shutil.move(full[0].with_name("other") / "runs" / other.id, full[0] / "runs" / other.id)
-    shutil.rmtree(full[0] / "runs" / RUN.id)
+    elsewhere = full[0].with_name("other")
+    Store(elsewhere, full[1]).save_run(other)
+    shutil.move(elsewhere / "runs" / f"{other.id}.json", full[0] / "runs")
+    (full[0] / "runs" / f"{RUN.id}.json").unlink()
     assert Store(*full).runs() == (other,)
+
+
+def test_a_trial_without_a_row_is_found_and_one_without_a_folder_is_gone(full: tuple[Path, Path]) -> None:
+    elsewhere = full[0].with_name("other")
+    shutil.copytree(full[0] / "trials", elsewhere / "trials")
+    assert Store(elsewhere, full[1]).all(Trial) == (TRIAL,)
+    shutil.rmtree(full[0] / "trials")
+    assert Store(*full).all(Trial) == ()
+
+
+def test_runs_of_before_trials_are_not_listed_and_not_touched(full: tuple[Path, Path]) -> None:
+    """Such as a zoo made with tables of the third form, and runs that were folders."""
+    store = Store(*full)
+    store.add(CHECKPOINT)
+    old = full[0] / "runs" / "0123456789ab"
+    old.mkdir()
+    (old / "manifest.json").write_text("{}")
+    with contextlib.closing(sqlite3.connect(full[0] / "zoo.db")) as db, db:
+        db.execute("INSERT INTO run VALUES ('0123456789ab', '2026-01-01T00:00:00Z', '{\"id\": 1}')")
+        db.execute("PRAGMA user_version = 3")
+    check_full(Store(*full))
+    assert (old / "manifest.json").read_text() == "{}"
 
 
 # Damage is seen, never passed on
@@ -451,18 +515,20 @@ def test_a_damaged_note_is_refused(full: tuple[Path, Path]) -> None:
 def test_verify_counts_everything_and_names_what_is_damaged(full: tuple[Path, Path]) -> None:
     steps: list[int] = []
     store = Store(*full)
-    assert store.verify(steps.append).checked == 6  # checkpoint, 2 features, alignments, run, note
+    assert store.verify(steps.append).checked == 7  # checkpoint, 2 features, alignments, trial, run, note
     assert len(steps) == len(store.artefacts()) == 4
-    arrays = full[0] / "runs" / RUN.id / "arrays.safetensors"
+    (arrays,) = full[0].glob(f"trials/v1/??/{TRIAL.key.digest}/arrays.safetensors")
     arrays.write_bytes(bytes(len(arrays.read_bytes())))
     (manifest,) = (full[0] / "checkpoints").iterdir()
     copied = manifest.with_name("f" * 40 + ".json")
     shutil.copy(manifest, copied)
     torn = manifest.with_name("e" * 40 + ".json")
     torn.write_bytes(manifest.read_bytes()[:-5])
+    run = full[0] / "runs" / f"{RUN.id}.json"
+    run.write_bytes(run.read_bytes()[:-5])
     found = store.verify()
-    assert found.checked == 8
-    assert found.damaged.keys() == {str(arrays.parent), str(copied), str(torn)}
+    assert found.checked == 9
+    assert found.damaged.keys() == {str(arrays.parent), str(copied), str(torn), str(run)}
     assert "another checkpoint" in found.damaged[str(copied)]
     assert all(found.damaged.values())
 
@@ -498,8 +564,12 @@ _WRITES: dict[str, Callable[[Store], None]] = {
     "alignments": lambda store: store.save(
         replace(ALIGNMENTS, key=replace(ALIGNMENTS.key, debiased=True)), {"inner": np.ones((1, 1))}
     ),
-    "run": lambda store: store.save_run(replace(RUN, id="f" * 12), {"weight": array(4)}),
-    "replaced run": lambda store: store.save_run(RUN, {"weight": array(3)}),
+    "trial": lambda store: store.save(
+        replace(TRIAL, key=replace(TRIAL.key, seed=4)), {"learned/weight": array(4)}
+    ),
+    "replaced trial": save_trial,
+    "run": lambda store: store.save_run(replace(RUN, id="f" * 12)),
+    "replaced run": lambda store: store.save_run(RUN),
     "note": lambda store: store.save_note("ranking", CHECKPOINT),
 }
 
@@ -533,7 +603,7 @@ def test_whichever_call_fails_nothing_is_lost_and_the_next_try_works(
         assert {features(1), features(2)} <= set(found.all(FeatureSet))
         assert RUN in found.runs()
         assert found.verify().damaged == {}
-        np.testing.assert_array_equal(found.run_arrays(RUN.id)["weight"], array(3))
+        np.testing.assert_array_equal(weight(found), array(3))
         _WRITES[write](before)
         assert Store(*places).verify().damaged == {}
         assert leftovers(places) == []
@@ -724,7 +794,8 @@ def write_in_a_crowd(home: str, cache: str) -> None:
                 store.arrays(FeatureSet, features(number).key.digest)["features"], array(number)
             )
         store.add(replace(CHECKPOINT, revision=replace(REVISION, commit=f"{worker:040x}")))
-        store.save_run(RUN, {"weight": array(3)})
+        save_trial(store)
+        store.save_run(RUN)
 
     crowd(work)
 
@@ -736,6 +807,7 @@ def test_eight_processes_write_the_same_and_different_features(places: tuple[Pat
     assert set(store.all(FeatureSet)) == {features(number) for number in expected}
     assert len(store.checkpoints()) == 8
     assert store.runs() == (RUN,)
+    np.testing.assert_array_equal(weight(store), array(3))
     assert store.verify().damaged == {}
     assert leftovers(places) == []
 

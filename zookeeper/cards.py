@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -15,11 +17,17 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
 from zookeeper.plain import encode, spelt_out
-from zookeeper.records import Target
-from zookeeper.results import EvalCard, Run
+from zookeeper.plans import Recipe
+from zookeeper.recipes import RECIPES
+from zookeeper.records import Revision, Target
+from zookeeper.results import EvalCard, Run, Spread, Trial, spread_of
 
 _METRICS = {"span_f1": "Span F1", "accuracy": "Accuracy", "pearson": "Pearson's r"}
-_PIPELINES = {"token-classification": "token-classification", "text-classification": "text-classification"}
+_PIPELINES = {
+    "question-answering": "token-classification",
+    "token-classification": "token-classification",
+    "text-classification": "text-classification",
+}
 
 
 def render(card: EvalCard) -> str:
@@ -28,50 +36,109 @@ def render(card: EvalCard) -> str:
     environment = jinja2.Environment(  # noqa: S701 the result is Markdown, not HTML; cells are escaped
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters["cell"] = _cell
-    environment.filters["code"] = _code
+    environment.filters |= {"cell": _cell, "code": _code, "value": _value, "share": _share, "size": _size}
     template = environment.from_string(
         resources.files("zookeeper").joinpath("templates/card.md.j2").read_text(encoding="utf-8")
     )
+    dimensions = [member.dimension for member in run.members]
     return template.render(
         title=card.title,
         metadata=_metadata(replace(card, run=run)).to_yaml(line_break="\n"),
         run=run,
+        best=run.best,
+        recipe=run.recipe,
+        summary=RECIPES[run.recipe.name].summary if run.recipe.name in RECIPES else None,
+        frozen=all(trial.padded is None for trial in run.trials),
         target=run.target,
-        metric=_METRICS[run.metric],
+        metric=_titled(run.metric),
         unit=run.target.unit,
         examples=run.target.counted_in,
         reading=run.recipe.reading,
-        width=sum(member.dimension for member in run.members),
+        width=None if None in dimensions else sum(dimension or 0 for dimension in dimensions),
         local=[member for member in run.members if member.revision.local],
+        curve=_curve(run),
+        majority={split: value for split, value in run.majority.items() if value is not None},
+        weights=weights_name(run),
     )
 
 
 def publishable(run: Run) -> Run:
     """A run without the paths of this machine."""
-    members = tuple(
-        replace(m, revision=replace(m.revision, repo_id=f"./{m.name}")) if m.revision.local else m
-        for m in run.members
-    )
+    members = tuple(replace(m, revision=_published(m.revision)) for m in run.members)
     name = run.target.dataset if run.target.local else run.target.name
-    command = shlex.join(_without_folder(word) for word in shlex.split(run.command))
-    return replace(run, members=members, target=replace(run.target, name=name), command=command)
+    return replace(
+        run,
+        members=members,
+        target=replace(run.target, name=name),
+        recipe=_of_no_machine(run.recipe),
+        trials=tuple(_trial(trial) for trial in run.trials),
+        through=tuple(_without_folders(name) for name in run.through),
+        command=shlex.join(_without_folders(word) for word in shlex.split(run.command)),
+    )
 
 
-def _without_folder(word: str) -> str:
-    """A word of a command line; of an absolute path only the last part."""
-    return re.sub(r"^(--[\w-]+=)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", r"\1./\2", word)
+def _published(revision: Revision) -> Revision:
+    return replace(revision, repo_id=f"./{revision.name}") if revision.local else revision
 
 
-def head_file(run: Run, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> bytes:
-    """A tuned head as safetensors; its metadata name the classes and the members in order."""
+def _trial(trial: Trial) -> Trial:
+    """A trial without the paths of this machine; what its key names is not what made it any more."""
+    members = tuple(str(_published(_revision(member))) for member in trial.key.members)
+    key = replace(trial.key, members=members, recipe=_of_no_machine(trial.key.recipe))
+    return replace(trial, key=key, details=_plainly(trial.details))
+
+
+def _revision(member: str) -> Revision:
+    """What `Revision` writes, read."""
+    repo_id, _, commit = member.rpartition("@")
+    return Revision(repo_id, commit, commit)
+
+
+def _of_no_machine(recipe: Recipe) -> Recipe:
+    return replace(recipe, settings=_plainly(recipe.settings))
+
+
+def _plainly(value: Any) -> Any:
+    """What JSON holds, without folders."""
+    if isinstance(value, str):
+        return _without_folders(value)
+    if isinstance(value, Mapping):
+        return {_plainly(name): _plainly(one) for name, one in value.items()}
+    if isinstance(value, Sequence):
+        return [_plainly(one) for one in value]
+    return value
+
+
+def _without_folders(word: str) -> str:
+    """A word of a command line, or several with commas; of an absolute path only the last part."""
+    return ",".join(
+        re.sub(r"^(--[\w-]+=)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", r"\1./\2", part)
+        for part in word.split(",")
+    )
+
+
+def weights_name(run: Run) -> str:
+    """Of the file that `weights_file` makes."""
+    return "head.safetensors" if run.recipe.name == "head" else "learned.safetensors"
+
+
+def weights_file(run: Run, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """What the trial to publish learned, as safetensors; metadata name classes, members in order and recipe.
+
+    Args:
+        run: whose `best` trial it is.
+        arrays: by name; of the recipe ``"head"``, ``"head.weight"`` (c, d) and ``"head.bias"`` (c,) for
+            features as they are, side by side.
+    """
     run = publishable(run)
     data: bytes = safetensors.save(
-        {"weight": weight, "bias": bias},
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
         metadata={
             "classes": json.dumps(run.target.classes),
             "members": json.dumps([str(member.revision) for member in run.members]),
+            "recipe": run.recipe.name,
             "run": run.id,
+            "seed": str(run.best.key.seed),
         },
     )
     return data
@@ -82,6 +149,20 @@ def run_file(run: Run) -> bytes:
     return encode(publishable(run)) + b"\n"
 
 
+def _curve(run: Run) -> list[tuple[float, int, dict[str, Spread]]]:
+    """Each share of the training data, its sentences, and the metric over seeds by split; of one share []."""
+    if len(run.curve) == 1:
+        return []
+    return [
+        (
+            share,
+            trials[0].sentences["train"],
+            {split: spread_of(t.results.get(split) for t in trials) for split in run.results},
+        )
+        for share, trials in run.curve.items()
+    ]
+
+
 def _metadata(card: EvalCard) -> ModelCardData:
     run, target = card.run, card.run.target
     bases = [member.revision.repo_id for member in run.members if not member.revision.local]
@@ -89,7 +170,7 @@ def _metadata(card: EvalCard) -> ModelCardData:
         model_name=card.title,
         library_name="zookeeper",
         pipeline_tag=_PIPELINES.get(target.task),
-        tags=["zookeeper", "ensemble" if len(run.members) > 1 else "linear-probe"],
+        tags=["zookeeper", *_tags(run)],
         base_model=bases or None,
         base_model_relation="finetune" if bases else None,
         datasets=None if target.local else [target.dataset],
@@ -103,13 +184,19 @@ def _metadata(card: EvalCard) -> ModelCardData:
                 dataset_split=_split(run, split),
                 dataset_revision=target.commit,
                 metric_type=_hub_metric(run.metric),
-                metric_name=_METRICS[run.metric],
-                metric_value=round(value, 6),
+                metric_name=_titled(run.metric),
+                metric_value=round(spread.mean, 6),
             )
-            for split, value in run.results.items()
-            if value is not None
+            for split, spread in run.results.items()
+            if spread.mean is not None
         ],
     )
+
+
+def _tags(run: Run) -> list[str]:
+    if len(run.members) > 1:
+        return ["ensemble"]
+    return ["linear-probe"] if run.recipe.name == "head" else []
 
 
 def _split(run: Run, split: str) -> str:
@@ -119,6 +206,10 @@ def _split(run: Run, split: str) -> str:
     return run.target.part(split)
 
 
+def _titled(metric: str) -> str:
+    return _METRICS.get(metric, metric)
+
+
 def _hub_metric(metric: str) -> str:
     """The id by which the Hub knows a metric."""
     return {"span_f1": "f1", "pearson": "pearsonr"}.get(metric, metric)
@@ -126,6 +217,19 @@ def _hub_metric(metric: str) -> str:
 
 def _dataset_name(target: Target) -> str:
     return target.dataset.split("/")[-1]
+
+
+def _value(value: float | None) -> str:
+    """A metric, or its deviation."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e9:.2f} GB"
 
 
 def _cell(value: object) -> str:

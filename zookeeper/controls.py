@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -61,6 +62,25 @@ def _filled(
             chosen.append(item)
             left -= costs[item]
     return chosen
+
+
+def distinct_sets(n: int, k: int, wanted: int) -> list[tuple[int, ...]]:
+    """Different sets of `k` of n items, drawn at random, the same in every call; all there are, if fewer.
+
+    Args:
+        n: items, numbered from 0.
+        k: size of each set.
+        wanted: how many sets.
+
+    Raises:
+        UsageError: there are not so many items.
+    """
+    _check(k, n, least=1)
+    rng = np.random.default_rng(0)
+    drawn: dict[tuple[int, ...], None] = {}
+    while len(drawn) < min(wanted, math.comb(n, k)):
+        drawn[tuple(sorted(rng.permutation(n)[:k].tolist()))] = None
+    return list(drawn)
 
 
 def share_below(value: float, values: Array) -> float:

@@ -9,6 +9,8 @@
      ├─ CheckpointError          a checkpoint that cannot be loaded or read
      ├─ IntegrityError           bytes that are not what was recorded
      ├─ StorageError             the disk refuses: read-only, full, not permitted
+     ├─ OutOfMemoryError         more memory than the device has
+     ├─ TerminatedError          stopped from outside, by a signal
      ├─ AccessError              login, licence or rights are missing
      └─ NetworkError             the Hub cannot be reached or does not answer
          └─ OfflineError         offline, and not in the cache
@@ -71,6 +73,16 @@ class IntegrityError(ZooError):
 
 class StorageError(ZooError):
     """The disk refuses: read-only, full or not permitted."""
+
+
+class OutOfMemoryError(ZooError):
+    """A training step that needs more memory than the device has."""
+
+
+class TerminatedError(ZooError):
+    """Stopped from outside, by a signal; what was finished is kept."""
+
+    exit_code = 143
 
 
 class AccessError(ZooError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from zookeeper.errors import StorageError, ZooError
+from zookeeper.errors import CheckpointError, StorageError, TerminatedError, ZooError
 from zookeeper.records import Outcome
 
 R = TypeVar("R")
@@ -16,10 +17,11 @@ def attempt(name: str, action: Callable[[], R]) -> R | Outcome:
 
     Raises:
         StorageError: when the disk refuses, going on would lose more.
+        TerminatedError: it was asked to end.
     """
     try:
         return action()
-    except StorageError:
+    except (StorageError, TerminatedError):
         raise
     except ZooError as error:
         return Outcome(
@@ -30,3 +32,12 @@ def attempt(name: str, action: Callable[[], R]) -> R | Outcome:
             fix=error.fix,
             exit_code=error.exit_code,
         )
+
+
+@contextmanager
+def told_of(name: str) -> Iterator[None]:
+    """Say which checkpoint an error is of."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error.message}", why=error.why, fix=error.fix) from error

@@ -1,4 +1,4 @@
-"""Covariances and selections as pictures: PNG, SVG or PDF, by the ending of the path.
+"""Covariances, selections and tuning as pictures: PNG, SVG or PDF, by the ending of the path.
 
 The same record makes the same bytes. Names come from outside and are drawn as text: nothing in them is
 markup, characters that do not show are spelt out, and so are letters that the font lacks. In an SVG and a PDF
@@ -8,11 +8,11 @@ text stays text, so that names can be found. A picture is made in memory first: 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -21,26 +21,41 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from zookeeper.arrangement import classical_scaling, correlation, leaves, linkage
 from zookeeper.errors import StorageError, UsageError
 from zookeeper.plain import spelt_out
-from zookeeper.records import Array
-from zookeeper.results import NEAR_DUPLICATES, Control, Convergence, Covariance, Selection
+from zookeeper.records import Array, Target
+from zookeeper.results import (
+    NEAR_DUPLICATES,
+    Comparison,
+    Contender,
+    Control,
+    Convergence,
+    Covariance,
+    Run,
+    Selection,
+    spread_of,
+)
 
 _NAMED_UP_TO = 60
 _NUMBERED_UP_TO = 100
 _LIST_LINES = 40
 _LONGEST_NAME = 48
+_VIOLIN_FROM = 20  # dots; fewer have no shape
+_DECADE = 10
+_MARKS = 8  # on an axis, at most
 
 # Of Okabe and Ito, https://jfly.uni-koeln.de/color: everyone can tell them apart, on grey paper too.
 _BLUE, _SKY, _VERMILLION = "#0072B2", "#56B4E9", "#D55E00"
 _INK, _FAINT, _MUTED = "#222222", "#767676", "#DDDDDD"
 
-_POINT, _RING = 6.5, 13.0  # diameters, in points
+_POINT, _RING, _DOT = 6.5, 13.0, 5.0  # diameters, in points
+_LINE = 11.0  # of text, in points
 _NEAR, _FAR = (1, 0.6, 1.8, 3, 4.5), (1.8, 3, 4.5, 6, 9, 13, 20, 30, 45)  # of words on a map
-_MAP = 7.5, 5.6  # inches
+_MAP, _BESIDE = (7.5, 5.6), (4.4, 3.4)  # inches
+_DASHES = 0, (5, 3)
 _DPI = 160
 _FONT = "DejaVu Sans"  # comes with matplotlib
 _STYLE: dict[str, Any] = {
@@ -133,8 +148,7 @@ def draw_gains(selection: Selection, path: Path) -> None:
         axes.tick_params(axis="x", length=0)
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_ylabel("nats" if selection.by == "mutual information" else "nats per example")
-        axes.set_axisbelow(True)
-        axes.grid(axis="y", color="#EEEEEE", lw=0.8)
+        _rule(axes)
         _compare(axes, selection)
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2
@@ -221,6 +235,83 @@ def draw_convergence(convergence: Convergence, path: Path) -> None:
         facts = ["dashed: the identity in its place"]
         facts += [f"singular, so without a divergence: {_count(singular, 'point')}"] if singular else []
         _title(above, title, facts)
+
+
+def draw_comparison(found: Comparison, path: Path) -> None:
+    """Ensembles on the scale of a metric, beside ensembles of as many that were drawn at random.
+
+    A random ensemble is a dot; from 20 on, they have a violin too. Any other is a line with its mean over
+    seeds, a whisker of one standard deviation between them, its name, and how many random ones it is above.
+
+    Args:
+        found: ensembles without a value are counted, not drawn.
+        path: ends in ``.png``, ``.svg`` or ``.pdf``.
+
+    Raises:
+        UsageError: another ending, or nothing has a value.
+        StorageError: the disk refuses.
+    """
+    levels = [_Level.of(one.values) for one in (*found.contenders, *found.random)]
+    if not any(levels):
+        raise UsageError("no ensemble of this comparison has a value.", why=f"{found.metric} is undefined")
+    title = _measured(found.metric, found.target, found.split)
+    with _picture(path, title) as figure:
+        figure.set_size_inches(_BESIDE)
+        axes = _axes(figure, 0, 0, *_BESIDE)
+        axes.set_xlim(0, 1)
+        axes.set_xticks([])
+        axes.set_ylim(_reach(level for level in levels if level))
+        axes.set_ylabel(_words(found.metric))
+        _rule(axes)
+        _draw_random(axes, found.random)
+        _draw_contenders(axes, found)
+        _title(axes, title, _of_comparison(found))
+
+
+def draw_curve(run: Run, path: Path) -> None:
+    """What more training data brings: the metric over the share of it, beside that of the commonest answer.
+
+    A line through the means over seeds, a dot for each trial. Of the test split where all trials were
+    measured on it, else of the validation split.
+
+    Args:
+        run: on two shares or more.
+        path: ends in ``.png``, ``.svg`` or ``.pdf``.
+
+    Raises:
+        UsageError: another ending, one share only, or nothing has a value.
+        StorageError: the disk refuses.
+    """
+    split = "test" if all("test" in trial.results for trial in run.trials) else "validation"
+    values = {share: [t.results.get(split) for t in trials] for share, trials in run.curve.items()}
+    if len(values) < 2:
+        raise UsageError(
+            f"run {run.id} learnt from one share of the data, which is no curve.",
+            fix="zoo tune --fractions 0.1,0.3,1",
+        )
+    levels = {share: level for share, each in values.items() if (level := _Level.of(each))}
+    if not levels:
+        raise UsageError(f"run {run.id} has no value to draw.", why=f"{run.metric} is undefined")
+    title = f"Learning curve: {_measured(run.metric, run.target, split)}"
+    with _picture(path, title) as figure:
+        figure.set_size_inches(_BESIDE)
+        axes = _axes(figure, 0, 0, *_BESIDE)
+        axes.set_ylabel(_words(run.metric))
+        _rule(axes)
+        _draw_levels(axes, levels)
+        dots = [(share, value) for share, each in values.items() for value in each if value is not None]
+        axes.plot(*zip(*dots, strict=True), "o", color=_BLUE, ms=_DOT, mew=0, alpha=0.75)
+        sentences = [trials[0].sentences["train"] for trials in run.curve.values()]
+        _share_axis(axes, list(run.curve), sentences)
+        axes.set_xlabel(f"of the training data, {run.target.counted_in}")
+        last = levels[max(levels)]
+        labels = [(last.mean, f"{_count(len(run.seeds), 'seed')}\n{last}")]
+        commonest = run.majority.get(split)
+        if commonest is not None:
+            axes.axhline(commonest, color=_VERMILLION, lw=1.2, ls=_DASHES)
+            labels.append((commonest, f"the commonest answer\n{commonest:.4f}"))
+        _label_levels(axes, labels, lines=2)
+        _title(axes, title, _of_curve(run))
 
 
 def shown(text: object) -> str:
@@ -381,14 +472,20 @@ def _compare(axes: Any, selection: Selection) -> None:
     if selection.optimum:
         best = selection.optimum
         levels.append((best.value, "best set" if best.proven else "best set that was found"))
-    levels.sort()
+    _label_levels(axes, levels)
+    for value, _ in levels:
+        axes.plot([0.4, k + 0.6], [value, value], ls=(0, (4, 3)), lw=0.9, color=_FAINT, zorder=1)
+
+
+def _label_levels(axes: Any, levels: Sequence[tuple[float, str]], *, lines: int = 1) -> None:
+    """Words of so many lines at the right of the axes, each at its height, or near it where they collide."""
+    levels = sorted(levels)
     values = [value for value, _ in levels]
-    axes.update_datalim([(k, value) for value in values])
+    axes.update_datalim([(axes.get_xlim()[1], value) for value in values])
     axes.autoscale_view(scalex=False)
     low, high = axes.get_ylim()
-    line = 11 * _DPI / 72 * (high - low) / float(axes.bbox.height)
-    for (value, text), where in zip(levels, _spaced(values, line), strict=True):
-        axes.plot([0.4, k + 0.6], [value, value], ls=(0, (4, 3)), lw=0.9, color=_FAINT, zorder=1)
+    apart = _LINE * (lines + (lines > 1) / 2) * _DPI / 72 * (high - low) / float(axes.bbox.height)
+    for (value, text), where in zip(levels, _spaced(values, apart), strict=True):
         axes.annotate(
             text,
             (1, value),
@@ -397,7 +494,14 @@ def _compare(axes: Any, selection: Selection) -> None:
             textcoords=("axes fraction", "data"),
             size=8,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": _FAINT, "lw": 0.6, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": _FAINT,
+                "lw": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -553,23 +657,158 @@ def _list(axes: Any, lines: Sequence[str]) -> None:
 
 def _curve(axes: Any, points: Sequence[tuple[int, float]], of_nothing: float, label: str) -> None:
     axes.plot([n for n, _ in points], [value for _, value in points], "o-", color=_BLUE, ms=4)
-    axes.axhline(of_nothing, color=_VERMILLION, lw=1.2, ls=(0, (5, 3)))
+    axes.axhline(of_nothing, color=_VERMILLION, lw=1.2, ls=_DASHES)
     axes.set_ylabel(label)
+    _rule(axes)
+
+
+def _word_axis(axes: Any, words: Sequence[int]) -> None:
+    """A logarithmic axis of numbers of words that were used."""
+    axes.set_xscale("log")
+    axes.set_xlim(words[0] / 1.15, words[-1] * 1.15)
+    _mark(axes, words, [f"{n:,}" for n in words], np.log(words))
+
+
+def _share_axis(axes: Any, shares: Sequence[float], sentences: Sequence[int]) -> None:
+    """An axis of shares that were learnt from, logarithmic where they span more than a decade."""
+    spans = shares[-1] / shares[0] > _DECADE
+    if spans:
+        axes.set_xscale("log")
+    axes.margins(x=0.04)
+    labels = [f"{_part(share)}\n{n:,}" for share, n in zip(shares, sentences, strict=True)]
+    _mark(axes, shares, labels, np.log(shares) if spans else np.array(shares))
+
+
+def _mark(axes: Any, values: Sequence[float], labels: Sequence[str], places: Array) -> None:
+    """Marks at ascending values, the last first, as far as they have room; `places` are linear in inches."""
+    kept = [len(values) - 1]
+    for i in reversed(range(len(values))):
+        if places[kept[-1]] - places[i] > (places[-1] - places[0]) / _MARKS:
+            kept.append(i)
+    axes.set_xticks([values[i] for i in kept], [labels[i] for i in kept])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _rule(axes: Any) -> None:
+    """Faint lines to read heights by."""
     axes.grid(axis="y", color="#EEEEEE", lw=0.8)
     axes.set_axisbelow(True)
 
 
-def _word_axis(axes: Any, words: Sequence[int]) -> None:
-    """A logarithmic axis with marks at numbers of words that were used, as far as they have room."""
-    axes.set_xscale("log")
-    axes.set_xlim(words[0] / 1.15, words[-1] * 1.15)
-    kept = [words[-1]]
-    for n in reversed(words):
-        if np.log(kept[-1] / n) > np.log(words[-1] / words[0]) / 8:
-            kept.append(n)
-    axes.xaxis.set_major_locator(FixedLocator(kept))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_locator(NullLocator())
+def _reach(levels: Iterable[_Level]) -> tuple[float, float]:
+    """Limits of an axis that hold levels with their whiskers."""
+    ends = [level.ends for level in levels]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    margin = 0.06 * (high - low) or 0.01
+    return low - margin, high + margin
+
+
+def _draw_random(axes: Any, random: Sequence[Contender]) -> None:
+    """A dot for each random ensemble, those that are alike side by side; a violin of many; their median."""
+    means = np.sort([one.mean for one in random if one.mean is not None])
+    if not len(means):
+        return
+    middle, half = 0.26, 0.2
+    if len(means) >= _VIOLIN_FROM:
+        violin = axes.violinplot([means], positions=[middle], widths=2 * half, showextrema=False)
+        for body in violin["bodies"]:
+            body.set(facecolor=_SKY, edgecolor=_SKY, alpha=0.35)
+    across, up = axes.bbox.size
+    low, high = axes.get_ylim()
+    diameter = _DOT * _DPI / 72
+    offsets = _side_by_side(means * up / (high - low), diameter, half * across) / across
+    axes.plot(middle + offsets, means, "o", color=_BLUE, ms=_DOT, mew=0, alpha=0.75)
+    median = float(np.median(means))
+    axes.plot([middle - half, middle + half], [median, median], color=_INK, lw=1.2)
+    members = len(random[0].members)
+    axes.set_xticks([middle], [f"{_count(len(means), 'random ensemble')} of {members}\nmedian {median:.4f}"])
+    axes.tick_params(axis="x", length=0)
+
+
+def _side_by_side(heights: Array, diameter: float, widest: float) -> Array:
+    """Offsets from a line, the nearest at which discs at these heights do not overlap, as far as they fit."""
+    steps = np.arange(1, max(int(widest / diameter), 1) + 1) * diameter
+    candidates = [0.0, *np.stack([steps, -steps], axis=1).ravel()]
+    offsets = np.zeros(len(heights))
+    for i, height in enumerate(heights):
+        near = np.abs(heights[:i] - height) < diameter
+        free = (
+            at
+            for at in candidates
+            if (np.hypot(heights[:i][near] - height, offsets[:i][near] - at) >= diameter).all()
+        )
+        offsets[i] = next(free, 0.0)
+    return offsets
+
+
+def _draw_contenders(axes: Any, found: Comparison) -> None:
+    """A line, a mean and a whisker for each, and what it is; the first, which was asked for, stands out."""
+    known = [(one, level) for one in found.contenders if (level := _Level.of(one.values))]
+    labels = []
+    for at, (one, level) in zip(np.linspace(0.6, 0.92, len(known)), known, strict=True):
+        first = one is found.contenders[0]
+        colour = _VERMILLION if first else _INK
+        width, dashes = (1.4, "-") if first else (0.9, _DASHES)
+        axes.axhline(level.mean, color=colour, lw=width, ls=dashes, zorder=1)
+        axes.errorbar(at, level.mean, level.deviation, fmt="o", color=colour, ms=6, capsize=3, elinewidth=1.4)
+        above = 1 + len(found.random) - found.rank(one)
+        rank = f", above {above} of {len(found.random)}" if found.random else ""
+        labels.append((level.mean, f"{shown(one.name)}\n{level}{rank}"))
+    _label_levels(axes, labels, lines=2)
+
+
+def _of_comparison(found: Comparison) -> list[str]:
+    facts = [f"recipe {shown(found.recipe)}", _trained_on(found.fraction), _count(len(found.seeds), "seed")]
+    facts += ["whisker: standard deviation between them"] if len(found.seeds) > 1 else []
+    unknown = sum(one.mean is None for one in (*found.contenders, *found.random))
+    return facts + ([f"without a value: {_count(unknown, 'ensemble')}"] if unknown else [])
+
+
+def _draw_levels(axes: Any, levels: Mapping[float, _Level]) -> None:
+    """A line through means, in a band of one deviation."""
+    shares = list(levels)
+    if any(level.deviation for level in levels.values()):
+        low, high = zip(*(level.ends for level in levels.values()), strict=True)
+        axes.fill_between(shares, low, high, color=_SKY, alpha=0.35, lw=0)
+    axes.plot(shares, [level.mean for level in levels.values()], color=_BLUE, lw=1.4)
+
+
+def _of_curve(run: Run) -> list[str]:
+    first, *more = (shown(member.name) for member in run.members)
+    facts = [f"recipe {shown(run.recipe.name)}", f"{first} and {len(more)} more" if more else first]
+    return facts + (["band: standard deviation between seeds"] if len(run.seeds) > 1 else [])
+
+
+def _measured(metric: str, target: Target, split: str) -> str:
+    return f"{_words(metric)} on {shown(target.dataset if target.local else target.name)}, {split}"
+
+
+def _words(metric: str) -> str:
+    return shown(metric.replace("_", " "))
+
+
+def _trained_on(share: float) -> str:
+    return "all training data" if share == 1 else f"{_part(share)} of the training data"
+
+
+class _Level(NamedTuple):
+    """A metric that is defined for some seed: its mean over them, the deviation between them if several."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> _Level | None:
+        spread = spread_of(values)
+        return None if spread.mean is None else cls(spread.mean, spread.deviation)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of its whisker."""
+        return self.mean - (self.deviation or 0.0), self.mean + (self.deviation or 0.0)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" + (f" ± {self.deviation:.4f}" if self.deviation is not None else "")
 
 
 def _on(probe: str | None) -> str:
@@ -578,6 +817,10 @@ def _on(probe: str | None) -> str:
 
 def _share(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def _part(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _count(n: int, what: str) -> str:

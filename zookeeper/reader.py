@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,13 @@ class Reader:
         self._hub = hub
         self._reporter = reporter
 
+    @cached_property
+    def device(self) -> str:
+        """The torch device that the settings mean."""
+        from zookeeper.extract import resolve_device
+
+        return resolve_device(self._settings.device)
+
     def probe(self, name: str, max_words: int) -> Corpus:
         """The corpus of a named probe, or of a text file.
 
@@ -139,12 +147,26 @@ class Reader:
             IntegrityError, AccessError, NetworkError: its files cannot be had as they were pinned.
             StorageError: the features cannot be kept.
         """
+        features, arrays, computed = self._features(checkpoint, corpus, reading, source)
+        return Read(features, arrays["features"], computed)
+
+    def layers(
+        self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, source: str
+    ) -> tuple[NDArray[Any], ...]:
+        """Features of every layer, the embeddings first, kept together; see `features`."""
+        _, arrays, _ = self._features(checkpoint, corpus, replace(reading, layer="all"), source)
+        return tuple(arrays[str(number)] for number in range(len(arrays)))
+
+    def _features(
+        self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, source: str
+    ) -> tuple[FeatureSet, Arrays, bool]:
+        """The feature set, its arrays, and whether this call made them."""
         reading = reading.settled(corpus.unit)
         key = feature_key(checkpoint, corpus.digest, reading)
         stored = self._store.find(FeatureSet, key.digest)
         if stored is not None:
             try:
-                return Read(stored, self._store.arrays(FeatureSet, key.digest)["features"], computed=False)
+                return stored, self._store.arrays(FeatureSet, key.digest), False
             except IntegrityError as error:
                 self._reporter.note(f"{checkpoint.name}: {error.message} It is computed again.")
                 self._store.discard(FeatureSet, key.digest)
@@ -152,19 +174,30 @@ class Reader:
 
         from zookeeper import extract
 
-        device = extract.resolve_device(self._settings.device)
         with self._reading(checkpoint, corpus) as advance:
-            made = extract.extract(folder, corpus, reading, device=device, advance=advance)
+            made = extract.extract(folder, corpus, reading, device=self.device, advance=advance)
+        if reading.layer == "all":
+            arrays = {name: layer for name, layer in made.layers.items() if name != "mean"}
+        else:
+            arrays = {"features": made.features}
         features = FeatureSet(
             key=key,
             n_rows=corpus.n_rows,
-            dimension=made.features.shape[1],
+            dimension=next(iter(arrays.values())).shape[1],
             n_empty=made.n_empty,
-            size=made.features.nbytes,
+            size=sum(array.nbytes for array in arrays.values()),
             source=source,
         )
-        self._store.save(features, {"features": made.features}, {"device": device})
-        return Read(features, made.features, computed=True)
+        self._store.save(features, arrays, {"device": self.device})
+        return features, arrays, True
+
+    def folder(self, checkpoint: Checkpoint) -> Path:
+        """The files of a checkpoint, as they were pinned.
+
+        Raises:
+            ZooError: as `features`.
+        """
+        return self._fetch_checkpoint(checkpoint)
 
     def signature(
         self, checkpoint: Checkpoint, corpus: Corpus, key: SignatureKey, basis: Basis, source: str
@@ -255,9 +288,9 @@ class Reader:
 
         from zookeeper import extract
 
-        device = extract.resolve_device(self._settings.device)
         with self._reading(checkpoint, corpus) as advance:
-            yield extract.read(folder, corpus, reading, head=head, device=device, advance=advance), device
+            blocks = extract.read(folder, corpus, reading, head=head, device=self.device, advance=advance)
+            yield blocks, self.device
 
     def _reading(
         self, checkpoint: Checkpoint, corpus: Corpus

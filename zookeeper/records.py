@@ -22,6 +22,7 @@ Pooling = Literal["auto", "first", "last", "mean"]
 Task = Literal[
     "token-classification",
     "token-regression",
+    "question-answering",
     "text-classification",
     "text-regression",
     "text-multilabel",
@@ -64,7 +65,7 @@ def counted(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
 def unit_of(task: Task) -> Unit:
     """What has a label in a task."""
-    if task.startswith("token"):
+    if task.startswith("token") or task == "question-answering":
         return "word"
     return "pair" if task.startswith("pair") else "sentence"
 
@@ -646,7 +647,8 @@ class TargetSource:
         label_column: column of labels; None to find it.
         task: what is predicted of what; None to infer it from the columns.
         columns: names of the columns of a file that does not name them.
-        pair_column: column of the second text, where examples are pairs; None to find it.
+        pair_column: column of the second text, where examples are pairs, or of the context of a question;
+            None to find it.
         fold_bio: whether the B- and I- of the tags of words are dropped, so that a class is a type.
     """
 
@@ -672,7 +674,8 @@ class Target:
         commit: of the dataset: 40 hex digits, or the digest of the files' content.
         config: configuration of the dataset, if it has several.
         task: what is predicted of what.
-        text_column: column of text; both columns of pairs, as ``"sentence1, sentence2"``.
+        text_column: column of text; both columns of pairs, as ``"sentence1, sentence2"``, and of questions
+            with contexts.
         label_column: column of labels.
         classes: names of the classes; empty for a regression.
         examples: number of sentences, or pairs, of each split that was read.
@@ -710,6 +713,8 @@ class Target:
     @property
     def counted_in(self) -> str:
         """What its examples are, in the plural."""
+        if self.task == "question-answering":
+            return "questions"
         return "pairs" if self.unit == "pair" else "sentences"
 
     @property
@@ -732,7 +737,7 @@ class Target:
         """Whether the classes are the B-/I-/O tags of spans."""
         tags = [name for name in self.classes if name != "O"]
         return (
-            self.task == "token-classification"
+            self.unit == "word"
             and "O" in self.classes
             and bool(tags)
             and all(re.match(r"[BIES]-.", tag) for tag in tags)
@@ -777,31 +782,3 @@ class Labelled:
         if self.corpus.unit == "word":
             return np.array([len(s) for s in self.corpus.sentences], dtype=np.int64)
         return np.ones(self.corpus.n_rows, dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a head is tuned on frozen features.
-
-    Attributes:
-        name: of the recipe.
-        epochs: at most so many passes.
-        patience: passes without a better validation metric before it stops.
-        batch_rows: rows of one micro-batch.
-        micro_batches: micro-batches of one step; any number of processes that divides it gives the
-            same result, to the bit with two of them.
-        learning_rate: of Adam.
-        weight_decay: of the head.
-        standardize: whether columns are brought to mean 0 and deviation 1 of the training split.
-        reading: how features are read.
-    """
-
-    name: str = "head"
-    epochs: int = 40
-    patience: int = 5
-    batch_rows: int = 256
-    micro_batches: int = 2
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.0
-    standardize: bool = True
-    reading: Reading = Reading()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Protocol
+
+
+class Advance(Protocol):
+    """Called when something was done."""
+
+    def __call__(self, done: int, note: str = "", /) -> None:
+        """So much was done since; `note` says where things stand."""
 
 
 class Reporter(Protocol):
@@ -14,7 +21,7 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Say one thing worth knowing."""
 
-    def track(self, what: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+    def track(self, what: str, total: int, unit: str) -> AbstractContextManager[Advance]:
         """Show progress of something: the context gives a function that is called with what was done."""
 
 
@@ -25,9 +32,9 @@ class Silent:
         """Ignore `text`."""
 
     @contextmanager
-    def track(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def track(self, what: str, total: int, unit: str) -> Iterator[Advance]:
         """Ignore what is done."""
-        yield lambda _: None
+        yield lambda done, note="": None
 
 
 class Stages:
@@ -42,7 +49,7 @@ class Stages:
         self._open = ExitStack()
         self._stage: str | None = None
         self._done = 0
-        self._advance: Callable[[int], None] = lambda _: None
+        self._advance: Advance = lambda done, note="": None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` steps of `stage` are done."""

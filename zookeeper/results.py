@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from zookeeper.errors import DegenerateInputError, UsageError
+from zookeeper.plans import Plan, Recipe, Request
 from zookeeper.records import (
     Array,
     Checkpoint,
@@ -17,7 +18,6 @@ from zookeeper.records import (
     Outcome,
     ProbeChoice,
     Reading,
-    Recipe,
     Revision,
     SignatureSet,
     Target,
@@ -483,14 +483,14 @@ class Member:
     Attributes:
         name: short name.
         revision: where and which.
-        dimension: width of its features.
+        dimension: width of its features; None where they were not looked at.
         parameters: of the checkpoint.
         license: as its card says.
     """
 
     name: str
     revision: Revision
-    dimension: int
+    dimension: int | None = None
     parameters: int | None = None
     license: str | None = None
 
@@ -501,36 +501,77 @@ class Epoch:
 
     Attributes:
         number: 0 is before training.
-        loss: mean over the labelled rows; None before training.
+        loss: mean over the labels; None before training.
         metric: on the validation split; None where it is undefined.
+        rate: of the head, at the end of the pass; None before training.
+        seconds: wall time since the beginning, validation included.
     """
 
     number: int
     loss: float | None
     metric: float | None
+    rate: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One execution of a recipe with one seed, on one share of the training data.
+
+    Its arrays are what was learned, and for each split that it was measured on the outputs of the head, the
+    predictions, the labels and the lengths of the sentences.
+
+    Attributes:
+        key: what made it.
+        history: pass by pass.
+        best_epoch: whose weights were kept: the first with the best validation metric.
+        results: the metric on each split that was measured.
+        data: digest of sentences and labels of each of these splits.
+        sentences: how many each of these splits has; ``"train"`` says how many were learnt from.
+        steps: of the optimiser that were made.
+        processes: that trained together.
+        padded: share of the sub-words of all batches that was padding; None where features were frozen.
+        details: what else the recipe has to say, such as the weights of members.
+        versions: of Python and of the libraries that made the numbers.
+        device: hardware that trained it.
+        seconds: wall time, reading features not counted.
+        peak_bytes: of memory of the device, or of the process where that is the processor.
+        created_at: ISO 8601, UTC.
+    """
+
+    key: Plan
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    results: Mapping[str, float | None]
+    data: Mapping[str, str]
+    sentences: Mapping[str, int]
+    steps: int
+    processes: int
+    padded: float | None
+    details: Mapping[str, Any]
+    versions: Mapping[str, str]
+    device: str
+    seconds: float
+    peak_bytes: int
+    created_at: str
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a recipe, with all it takes to repeat it.
+    """What `zoo tune` did: one plan with several seeds, and with several shares of the training data.
 
     Attributes:
-        id: 12 hex digits of the digest of plan and seed.
+        id: 12 hex digits of the digest of all that was asked for.
         target: what for.
-        members: whose features were concatenated, in order.
+        members: in order.
         recipe: how.
-        seed: of initial weights and order of examples.
-        processes: that trained together.
         metric: name of the metric.
-        history: pass by pass.
-        best_epoch: whose weights were kept: the first with the best validation metric.
-        results: the metric on each split that was evaluated.
+        trials: one for each fraction and seed, by fraction, then seed.
+        through: targets that the members were tuned on before, one after another.
         held_out: sentences that were taken from the training split for validation; 0 where the
             target has a validation split.
+        majority: the metric of the commonest answer of the training split on each split; None of numbers.
         command: what was typed.
-        versions: of Python and of the libraries that made the numbers.
-        device: hardware that trained the head.
-        seconds: wall time, features not counted.
         created_at: ISO 8601, UTC.
     """
 
@@ -538,18 +579,168 @@ class Run:
     target: Target
     members: tuple[Member, ...]
     recipe: Recipe
-    seed: int
-    processes: int
     metric: str
-    history: tuple[Epoch, ...]
-    best_epoch: int
-    results: Mapping[str, float | None]
+    trials: tuple[Trial, ...]
+    through: tuple[str, ...]
     held_out: int
+    majority: Mapping[str, float | None]
     command: str
-    versions: Mapping[str, str]
-    device: str
-    seconds: float
     created_at: str
+
+    @property
+    def whole(self) -> tuple[Trial, ...]:
+        """The trials on the largest share of the training data, one for each seed."""
+        largest = max(trial.key.fraction for trial in self.trials)
+        return tuple(trial for trial in self.trials if trial.key.fraction == largest)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the trials."""
+        return tuple(trial.key.seed for trial in self.whole)
+
+    @property
+    def best(self) -> Trial:
+        """The trial to publish: the first with the best validation metric on the largest share."""
+        return max(self.whole, key=lambda trial: _or_least(trial.results.get("validation")))
+
+    @property
+    def curve(self) -> dict[float, tuple[Trial, ...]]:
+        """The trials on each share of the training data, ascending."""
+        shares = sorted({trial.key.fraction for trial in self.trials})
+        return {share: tuple(t for t in self.trials if t.key.fraction == share) for share in shares}
+
+    @property
+    def results(self) -> dict[str, Spread]:
+        """The metric over seeds, on each split that was measured."""
+        splits = dict.fromkeys(split for trial in self.whole for split in trial.results)
+        return {split: spread_of(trial.results.get(split) for trial in self.whole) for split in splits}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A metric over seeds.
+
+    Attributes:
+        mean: over the seeds for which it is defined; None if there are none.
+        deviation: standard deviation between seeds (n - 1); None for fewer than two.
+        n: seeds for which it is defined.
+    """
+
+    mean: float | None
+    deviation: float | None
+    n: int
+
+
+def spread_of(values: Iterable[float | None]) -> Spread:
+    """Mean and standard deviation of what is defined."""
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return Spread(None, None, 0)
+    deviation = float(np.std(defined, ddof=1)) if len(defined) > 1 else None
+    return Spread(float(np.mean(defined)), deviation, len(defined))
+
+
+def _or_least(value: float | None) -> float:
+    return -np.inf if value is None else value
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An ensemble in a comparison.
+
+    Attributes:
+        name: what it is, such as ``"chosen"``, ``"first 3 by LogME"``, ``"random"``.
+        members: short names.
+        values: the metric, for each seed.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    values: tuple[float | None, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds."""
+        return spread_of(self.values).mean
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An ensemble beside others of the same size that were tuned in the same way.
+
+    Attributes:
+        run: id of the run of the first contender.
+        target: what for.
+        recipe: how, by name.
+        metric: name of the metric.
+        split: on which it was measured.
+        fraction: share of the training data.
+        seeds: of each contender.
+        contenders: what was asked for, then what else one would have taken.
+        random: ensembles drawn at random, the same in every comparison in this zoo.
+        failures: what could not be tuned.
+    """
+
+    run: str
+    target: Target
+    recipe: str
+    metric: str
+    split: str
+    fraction: float
+    seeds: tuple[int, ...]
+    contenders: tuple[Contender, ...]
+    random: tuple[Contender, ...]
+    failures: tuple[Outcome, ...] = ()
+
+    def rank(self, contender: Contender) -> int:
+        """1 for one that is better than all random ensembles, and so on; equal counts as worse."""
+        return 1 + sum(_or_least(one.mean) >= _or_least(contender.mean) for one in self.random)
+
+    def p(self, contender: Contender) -> float:
+        """Chance that a random ensemble is at least as good, by (1 + those that are) / (1 + all)."""
+        return self.rank(contender) / (1 + len(self.random))
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an ensemble in a request would take, as far as it can be told before.
+
+    Attributes:
+        what: it is: ``"chosen"``, or what it is compared with.
+        members: short names.
+        trials: in all.
+        done: of them, stored already.
+        begun: of them, interrupted, to go on where they were.
+        steps: of the optimiser that are left, if patience lasts.
+        bytes: of memory at most, roughly.
+        seconds: that are left, roughly, on this machine; reading features included.
+    """
+
+    what: str
+    members: tuple[str, ...]
+    trials: int
+    done: int
+    begun: int
+    steps: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a request would take.
+
+    Attributes:
+        run: id of the run that it makes.
+        request: which.
+        target: as it was read.
+        expected: of each ensemble.
+    """
+
+    run: str
+    request: Request
+    target: Target
+    expected: tuple[Expected, ...]
 
 
 @dataclass(frozen=True, slots=True)

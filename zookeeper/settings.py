@@ -54,3 +54,14 @@ class Settings:
             ),
             device=environ.get("ZOO_DEVICE") or "auto",
         )
+
+    def as_environment(self) -> dict[str, str]:
+        """What another process reads to have the same settings."""
+        return {
+            "ZOO_HOME": str(self.home),
+            "ZOO_CACHE": str(self.cache),
+            "HF_HUB_CACHE": str(self.hub_cache),
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HUB_OFFLINE": "1" if self.offline else "0",
+            "ZOO_DEVICE": self.device,
+        }

@@ -1,144 +1,463 @@
-"""From a plan to a run: read the splits with each member, tune, measure, and write down all that made it."""
+"""From a target and members to trials, each made once: read, train, measure, write down all that made it."""
 
 from __future__ import annotations
 
+import importlib
 import platform
+import resource
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from zookeeper.errors import DataError
+from zookeeper.outcomes import told_of
+from zookeeper.plans import Plan, Recipe
 from zookeeper.reader import Reader
-from zookeeper.records import EXTRACTOR_VERSION, Checkpoint, Labelled, Recipe, Target, digest_of
+from zookeeper.recipes import RECIPES, of_each
+from zookeeper.records import Checkpoint, Labelled, Target, digest_of
 from zookeeper.reporter import Reporter
-from zookeeper.results import Member, Run
+from zookeeper.results import Epoch, Trial
 from zookeeper.settings import Settings
+from zookeeper.store import Store
+from zookeeper.team import Team
+from zookeeper.tuning.watch import Watch, undisturbed
 
 if TYPE_CHECKING:
-    from zookeeper.tuning.loop import Tuned
+    from zookeeper.tuning.learner import Learner
+    from zookeeper.tuning.loop import Progress, Training
+    from zookeeper.tuning.materials import Materials
+    from zookeeper.tuning.metrics import Judge
     from zookeeper.tuning.problem import Problem
+    from zookeeper.tuning.room import Room
 
 Arrays = dict[str, NDArray[Any]]
+Cell = tuple[int, float]
+"""A seed, and a share of the training data."""
 
-_LIBRARIES = ("hf-zoo", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn", "seqeval")
+_LIBRARIES = ("hf-zoo", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that makes a run's numbers.
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A target with its data.
 
     Attributes:
-        target: what for, as it was read.
-        members: whose features stand side by side, in order.
-        recipe: how.
-        seed: of initial weights, order and held-out sentences.
-        test: whether the test split is measured.
+        target: as it was read.
+        data: its splits.
     """
 
     target: Target
+    data: Mapping[str, Labelled]
+
+    @cached_property
+    def learnt(self) -> str:
+        """Digest of what is learnt from and validated on."""
+        return digest_of(
+            [self.target.task, *([s, self.digest(s)] for s in ("train", "validation") if s in self.data)]
+        )
+
+    def digest(self, split: str) -> str:
+        """Digest of sentences and labels of a split."""
+        data = self.data[split]
+        return digest_of([data.corpus.digest, data.labels_digest])
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Something to tune, but for seed and share of the training data.
+
+    Attributes:
+        tasks: what is learnt; more than one where they are learnt at once.
+        members: who learns it, in order.
+        recipe: how.
+        metric: by which it is judged.
+        script: digest of the metric's code, where it is none of ours.
+        before: what the members are tuned on first; None for the checkpoints as they are.
+    """
+
+    tasks: tuple[Task, ...]
     members: tuple[Checkpoint, ...]
     recipe: Recipe
-    seed: int
-    test: bool
+    metric: str
+    script: str | None = None
+    before: Work | None = None
 
     @property
-    def run_id(self) -> str:
-        """12 hex digits; any changed part changes them."""
-        data = [self.target.dataset, self.target.commit, self.target.config, self.target.fingerprint]
-        members = [str(member.revision) for member in self.members]
-        parts = [data, members, asdict(self.recipe), EXTRACTOR_VERSION, self.seed, self.test]
-        return digest_of(parts)[:12]
+    def task(self) -> Task:
+        """The one task."""
+        (task,) = self.tasks
+        return task
+
+    def plan(self, seed: int, fraction: float = 1.0) -> Plan:
+        """What makes the trial of a seed and a share of the training data."""
+        return Plan(
+            task=" ".join(task.target.task for task in self.tasks),
+            data=digest_of([task.learnt for task in self.tasks]),
+            metric=f"{self.metric} {self.script}" if self.script else self.metric,
+            members=tuple(str(member.revision) for member in self.members),
+            recipe=self.recipe,
+            seed=seed,
+            fraction=fraction,
+            start=self.before.plan(seed).digest if self.before else None,
+        )
 
 
 class Tuner:
-    """Carries out plans.
+    """Makes trials.
 
     Args:
         settings: of the zoo.
-        reader: gives the members' features.
+        store: of the zoo.
+        reader: gives the members' features, or their files.
         reporter: told what is going on.
+        team: the processes that train together.
+        tracker: that follows the training; None for none.
     """
 
-    def __init__(self, settings: Settings, reader: Reader, reporter: Reporter) -> None:
-        self._settings = settings
-        self._reader = reader
-        self._reporter = reporter
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        reader: Reader,
+        reporter: Reporter,
+        *,
+        team: Team,
+        tracker: str | None = None,
+    ) -> None:
+        self._settings, self._store, self._reader, self._reporter = settings, store, reader, reporter
+        self._team, self._tracker = team, tracker
+        self._gathered: tuple[Work, Materials] | None = None
 
-    def tune(
-        self, plan: Plan, data: Mapping[str, Labelled], *, processes: int, command: str
-    ) -> tuple[Run, Arrays]:
-        """Tune what a plan says.
-
-        Args:
-            plan: what.
-            data: the splits of its target.
-            processes: that train together.
-            command: what the user typed.
-
-        Returns:
-            The run, and its arrays: the head, and predictions with all it takes to measure them again.
+    def trials(self, work: Work, cells: Sequence[Cell]) -> list[Trial]:
+        """The trials of seeds and shares, those that are stored as they are.
 
         Raises:
-            ZooError: a member cannot be read, or there is nothing to learn; computed features are kept.
+            ZooError: a member cannot be read, or there is nothing to learn; what is finished is kept.
+            KeyboardInterrupt, TerminatedError: it was asked to end; what is going on is kept too.
         """
-        from zookeeper.extract import resolve_device
-        from zookeeper.tuning.metrics import metric_of
+        with self._partners(), undisturbed():
+            return self._trials(work, cells)
+
+    def _trials(self, work: Work, cells: Sequence[Cell]) -> list[Trial]:
+        if work.before:
+            self.trials(work.before, list(dict.fromkeys((seed, 1.0) for seed, _ in cells)))
+        way = RECIPES[work.recipe.name]
+        if way.needs == "members":
+            for alone in self._apart(work):
+                self.trials(alone, cells)
+        found = {cell: self._stored(work, cell) for cell in cells}
+        found |= {cell: self._made(work, cell) for cell in self._agreed([c for c in cells if not found[c]])}
+        return [trial for cell in cells if (trial := found[cell])]
+
+    def _partners(self) -> AbstractContextManager[None]:
+        """What libraries make of another process that is gone, as what it is."""
+        if self._team.size == 1:
+            return nullcontext()
+        from zookeeper.tuning.together import partners
+
+        return partners()
+
+    def _apart(self, work: Work) -> list[Work]:
+        """Each member alone."""
+        return [replace(work, members=(member,), recipe=of_each(work.recipe)) for member in work.members]
+
+    def _stored(self, work: Work, cell: Cell) -> Trial | None:
+        """The trial, if it is stored and was measured on all splits that there are."""
+        trial = self._store.whole(Trial, work.plan(*cell).digest)
+        if trial is None or RECIPES[work.recipe.name].needs == "stages":
+            return trial
+        task = work.task
+        return trial if "test" not in task.data or trial.data.get("test") == task.digest("test") else None
+
+    def _agreed(self, missing: list[Cell]) -> list[Cell]:
+        """What the first process misses: the others may not see its store."""
+        if self._team.size == 1:
+            return missing
+        from zookeeper.tuning.together import leaders
+
+        return leaders(missing, self._reader.device)
+
+    # Making one
+
+    def _made(self, work: Work, cell: Cell) -> Trial:
+        needs = RECIPES[work.recipe.name].needs
+        make = {"members": self._combined, "stages": self._meta_trained}.get(needs, self._trained)
+        trial, arrays = make(work, cell)
+        if self._team.leads:
+            self._store.save(trial, arrays)
+            self._room(trial.key).clear()
+        return trial
+
+    def _trained(self, work: Work, cell: Cell) -> tuple[Trial, Arrays]:
+        """Through the loop; only measured where the weights are there already."""
+        plan, problem = work.plan(*cell), self._problem(work, cell)
+        known = self._store.whole(Trial, plan.digest)
+        learner, judge = self._learner(work, problem, cell), self._judge(work, problem)
+        with self._training(work, cell, problem, learner, judge) as training:
+            if known is None:
+                with self._following(work, training) as report:
+                    tuned = training.run(report)
+                known = self._trial(plan, tuned.history, tuned.best_epoch, tuned.steps, learner)
+                learned, outputs = tuned.learned, tuned.outputs
+            else:
+                learned = named(self._store.arrays(Trial, plan.digest), "learned")
+                outputs = training.outputs_of(learned)
+        return self._measured(known, work, problem, judge, outputs), _arrays(problem, outputs, learned)
+
+    def _combined(self, work: Work, cell: Cell) -> tuple[Trial, Arrays]:
+        """Of trials of the members, one by one."""
+        plan, problem = work.plan(*cell), self._problem(work, cell)
+        alone = [self._store.load(Trial, one.plan(*cell).digest) for one in self._apart(work)]
+        members = {
+            member.name: named(arrays, "outputs")
+            for member, (_, arrays) in zip(work.members, alone, strict=True)
+        }
+        combined = _code(RECIPES[work.recipe.name].code)(members, problem, work.recipe, seed=plan.seed)
+        trial = replace(
+            self._trial(plan, (), 0, sum(trial.steps for trial, _ in alone), None),
+            details=combined.details,
+            seconds=round(sum(trial.seconds for trial, _ in alone), 3),
+        )
+        arrays = _arrays(problem, combined.outputs, combined.learned)
+        judge = self._judge(work, problem)
+        return self._measured(trial, work, problem, judge, combined.outputs), arrays
+
+    def _meta_trained(self, work: Work, cell: Cell) -> tuple[Trial, Arrays]:
+        """On several tasks at once; what they have in common is what is learned."""
+        from zookeeper.tuning.loop import accelerator_of
+
+        plan, settings = work.plan(*cell), work.recipe.settings
+        alone = [
+            replace(work, tasks=(task,), recipe=suited(of_each(work.recipe), task)) for task in work.tasks
+        ]
+        learners = [self._learner(one, self._problem(one, cell), cell) for one in alone]
+        room, started = self._room(plan), time.monotonic()
+        with (
+            room.held() if self._team.leads else nullcontext(),
+            self._reporter.track("learning to learn", int(settings["outer_steps"]), "steps") as advance,
+        ):
+            met = _code(RECIPES[work.recipe.name].code)(
+                learners,
+                work.recipe,
+                seed=plan.seed,
+                accelerator=accelerator_of(self._reader.device, work.recipe.precision),
+                room=room,
+                watch=Watch(),
+                advance=advance,
+            )
+        trial = self._trial(plan, met.history, len(met.history) - 1, met.steps, learners[0])
+        trial = replace(trial, seconds=round(time.monotonic() - started, 3))
+        return trial, {f"learned/{name}": array for name, array in met.learned.items()}
+
+    def _problem(self, work: Work, cell: Cell) -> Problem:
         from zookeeper.tuning.problem import Problem
 
-        metric_of(plan.target)  # refuses what no head learns, before anything is read
-        source, reading = plan.target.name, plan.recipe.reading
-        parts = {
-            split: [
-                self._reader.features(m, d.corpus, reading, f"{source} {split}").array for m in plan.members
-            ]
-            for split, d in data.items()
-        }
-        problem = Problem.of(plan.target, data, parts, seed=plan.seed)
-        device = resolve_device(self._settings.device)
-        started = time.monotonic()
-        tuned = self._train(problem, plan, device, processes)
-        predictions = tuned.predictions(problem)
-        run = Run(
-            id=plan.run_id,
-            target=plan.target,
-            members=tuple(
-                Member(m.name, m.revision, part.shape[1], m.parameters, m.license)
-                for m, part in zip(plan.members, parts["train"], strict=True)
-            ),
-            recipe=plan.recipe,
-            seed=plan.seed,
-            processes=processes,
-            metric=problem.metric,
-            history=tuned.history,
-            best_epoch=tuned.best_epoch,
-            results={split: problem.measure(split, made) for split, made in predictions.items()},
-            held_out=0 if "validation" in data else len(problem.lengths["validation"]),
-            command=command,
+        seed, fraction = cell
+        return Problem.of(work.task.target, work.task.data, seed=seed, fraction=fraction)
+
+    def _learner(self, work: Work, problem: Problem, cell: Cell) -> Learner:
+        """What the loop trains, beginning where the work before ended."""
+        seed = cell[0]
+        make = _code(RECIPES[work.recipe.name].code)
+        learner: Learner = make(
+            self._materials(work), problem, work.recipe, seed=seed, device=self._reader.device
+        )
+        if work.before:
+            learner.begin(named(self._store.arrays(Trial, work.before.plan(seed).digest), "learned"))
+        return learner
+
+    def _judge(self, work: Work, problem: Problem) -> Judge:
+        from zookeeper.tuning.metrics import Judge
+
+        judge = Judge.of(work.metric, problem.classes, problem.kind, offline=self._settings.offline)
+        if judge.script != work.script:
+            raise changed(f"the metric {work.metric}", "its code has changed")
+        return judge
+
+    @contextmanager
+    def _training(
+        self, work: Work, cell: Cell, problem: Problem, learner: Learner, judge: Judge
+    ) -> Iterator[Training]:
+        """The loop, alone with the state of this trial."""
+        from zookeeper.tuning.loop import Training, thread_count
+
+        room = self._room(work.plan(*cell))
+        frozen = RECIPES[work.recipe.name].needs == "features"
+        with room.held() if self._team.leads else nullcontext():
+            yield Training(
+                learner,
+                problem,
+                judge,
+                work.recipe,
+                seed=cell[0],
+                device=self._reader.device,
+                processes=self._team.size,
+                threads=1 if frozen else thread_count(work.recipe.micro_batches),
+                room=room,
+                watch=Watch(),
+                tracker=self._tracker,
+                logs=self._settings.home / "logs",
+            )
+
+    @contextmanager
+    def _following(self, work: Work, training: Training) -> Iterator[Callable[[Progress], None]]:
+        """Shows where a training stands."""
+        names = ", ".join(member.name for member in work.members)
+        with self._reporter.track(f"tuning {names}", training.n_steps, "steps") as advance:
+            shown = 0
+
+            def report(progress: Progress) -> None:
+                nonlocal shown
+                advance(progress.made - shown, str(progress))
+                shown = progress.made
+
+            yield report
+
+    def _room(self, plan: Plan) -> Room:
+        from zookeeper.tuning.room import Room
+
+        return Room(self._store.unfinished(plan.digest))
+
+    # Materials
+
+    def _materials(self, work: Work) -> Materials:
+        """What learners are made of; kept for the next trial of the same work."""
+        if self._gathered is None or self._gathered[0] is not work:
+            self._gathered = None  # two would not fit side by side
+            self._gathered = work, self._gather(work)
+        return self._gathered[1]
+
+    def _gather(self, work: Work) -> Materials:
+        if self._team.size == 1:
+            return self._read(work)
+        from zookeeper.tuning.together import leader_first
+
+        with leader_first(self._reader.device):
+            return self._read(work)
+
+    def _read(self, work: Work) -> Materials:
+        from zookeeper.tuning.materials import Materials
+
+        needs = RECIPES[work.recipe.name].needs
+        readers = work.members[:1] if needs == "both" else work.members
+        return Materials(
+            names=tuple(member.name for member in work.members),
+            corpora={split: data.corpus for split, data in work.task.data.items()},
+            folders=() if needs == "features" else tuple(map(self._folder, readers)),
+            layers={} if needs == "checkpoints" else self._layers(work, train_only=needs == "both"),
+        )
+
+    def _folder(self, member: Checkpoint) -> Path:
+        with told_of(member.name):
+            return self._reader.folder(member)
+
+    def _layers(self, work: Work, *, train_only: bool) -> dict[str, tuple[tuple[NDArray[Any], ...], ...]]:
+        """Frozen features of each split, by member and layer."""
+        recipe, target = work.recipe, work.task.target
+
+        def read(member: Checkpoint, split: str) -> tuple[NDArray[Any], ...]:
+            corpus, source = work.task.data[split].corpus, f"{target.name} {split}"
+            with told_of(member.name):
+                if recipe.settings.get("mix"):
+                    return self._reader.layers(member, corpus, recipe.reading, source)
+                return (self._reader.features(member, corpus, recipe.reading, source).array,)
+
+        splits = ["train"] if train_only else list(work.task.data)
+        return {split: tuple(read(member, split) for member in work.members) for split in splits}
+
+    # Records
+
+    def _trial(
+        self, plan: Plan, history: tuple[Epoch, ...], best_epoch: int, steps: int, learner: Learner | None
+    ) -> Trial:
+        """All but what it was measured on."""
+        return Trial(
+            key=plan,
+            history=history,
+            best_epoch=best_epoch,
+            results={},
+            data={},
+            sentences={},
+            steps=steps,
+            processes=self._team.size,
+            padded=learner.padded if learner else None,
+            details=learner.details if learner else {},
             versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
-            device=_device_name(device),
-            seconds=round(time.monotonic() - started, 3),
+            device=_device_name(self._reader.device),
+            seconds=history[-1].seconds if history else 0.0,
+            peak_bytes=_peak_bytes(self._reader.device),
             created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
-        arrays: Arrays = {"weight": tuned.weight, "bias": tuned.bias}
-        for split, made in predictions.items():
-            arrays[f"predictions.{split}"] = made
-            arrays[f"labels.{split}"] = problem.labels[split]
-            arrays[f"lengths.{split}"] = problem.lengths[split]
-        return run, arrays
 
-    def _train(self, problem: Problem, plan: Plan, device: str, processes: int) -> Tuned:
-        from zookeeper.tuning.loop import train_head
-        from zookeeper.tuning.worker import train_in_processes
+    def _measured(
+        self, trial: Trial, work: Work, problem: Problem, judge: Judge, outputs: Mapping[str, Any]
+    ) -> Trial:
+        """With the metric on every part that there are outputs for."""
+        parts = problem.parts
+        return replace(
+            trial,
+            results={
+                name: judge.measure(problem.predictions(made), parts[name].labels, parts[name].lengths)
+                for name, made in outputs.items()
+            },
+            data={name: work.task.digest(parts[name].source) for name in outputs},
+            sentences={name: len(part.sentences) for name, part in parts.items()},
+        )
 
-        recipe, seed = plan.recipe, plan.seed
-        if processes > 1:
-            self._reporter.note(f"tuning in {processes} processes")
-            return train_in_processes(problem, recipe, seed=seed, device=device, processes=processes)
-        with self._reporter.track("tuning", recipe.epochs + 1, "passes") as advance:
-            return train_head(problem, recipe, seed=seed, device=device, advance=lambda _: advance(1))
+
+def suited(recipe: Recipe, task: Task) -> Recipe:
+    """A recipe that reads as is usual for a target, where it does not say how."""
+    return replace(recipe, reading=recipe.reading.settled(task.target.unit))
+
+
+def changed(what: str, why: str) -> DataError:
+    """Of something that a request was made for, and that is another now."""
+    return DataError(f"{what} is not what it was when this was planned.", why=why, fix="plan it again")
+
+
+def _code(name: str) -> Any:
+    """What a recipe's code names, as entry points do: ``module:attribute.attribute``."""
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for attribute in path.split("."):
+        found = getattr(found, attribute)
+    return found
+
+
+def named(arrays: Mapping[str, NDArray[Any]], group: str) -> Arrays:
+    """Those of a group, by the rest of their names."""
+    start = f"{group}/"
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+
+
+def _arrays(problem: Problem, outputs: Mapping[str, Any], learned: Mapping[str, NDArray[Any]]) -> Arrays:
+    """What is stored of a trial: what was learned, and all it takes to measure it again."""
+    arrays: Arrays = {f"learned/{name}": array for name, array in learned.items()}
+    arrays["scale"] = np.array(problem.scale)
+    for name, made in outputs.items():
+        part = problem.parts[name]
+        arrays[f"outputs/{name}"] = made
+        arrays[f"predictions/{name}"] = problem.predictions(made)
+        arrays[f"labels/{name}"] = part.labels
+        arrays[f"lengths/{name}"] = part.lengths
+    return arrays
+
+
+def _peak_bytes(device: str) -> int:
+    """Of memory of the device, or of this process where that is the processor."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def _device_name(device: str) -> str:

@@ -25,7 +25,6 @@ from zookeeper.arrangement import correlation, leaf_order
 from zookeeper.choices import Terms, near_duplicates
 from zookeeper.collection import Collection, folder_of, is_folder, listed, parse
 from zookeeper.errors import (
-    DataError,
     IntegrityError,
     NotFoundError,
     OfflineError,
@@ -34,9 +33,12 @@ from zookeeper.errors import (
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
 from zookeeper.kernels import MEMORY
 from zookeeper.outcomes import attempt
+from zookeeper.plain import encode
+from zookeeper.plans import Recipe, Request
 from zookeeper.probing import Probing
 from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, target_source
+from zookeeper.recipes import RECIPES, recipe_of
 from zookeeper.records import (
     Checkpoint,
     EvidenceSet,
@@ -45,9 +47,7 @@ from zookeeper.records import (
     Outcome,
     ProbeChoice,
     Reading,
-    Recipe,
     SignatureSet,
-    Target,
     TargetSource,
     by_checkpoint,
 )
@@ -55,18 +55,22 @@ from zookeeper.reporter import Reporter, Silent, Stages
 from zookeeper.results import (
     Agreement,
     Budget,
+    Comparison,
     Convergence,
     Covariance,
     EvalCard,
+    Forecast,
     Holding,
     Neighbourhood,
     Push,
     Ranking,
     Run,
     Selection,
+    Trial,
     Verification,
     Waste,
 )
+from zookeeper.runner import SEEDS, Runner
 from zookeeper.scores import SCORES
 from zookeeper.selection import Start
 from zookeeper.selector import Selector
@@ -74,8 +78,9 @@ from zookeeper.settings import Settings
 from zookeeper.signing import Signing
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
-from zookeeper.store.files import disk
-from zookeeper.tuner import Plan, Tuner
+from zookeeper.store.files import disk, write
+from zookeeper.team import end_with_parent, leave_error, team
+from zookeeper.tuner import Tuner
 
 if TYPE_CHECKING:
     from zookeeper.demo import DemoFiles
@@ -84,6 +89,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_LAYER",
     "DEFAULT_SCORES",
+    "RECIPES",
     "SCORES",
     "Picture",
     "Start",
@@ -91,15 +97,17 @@ __all__ = [
     "build_demo",
     "correlation",
     "leaf_order",
+    "leave_error",
     "load_covariance",
     "load_results",
     "near_duplicates",
+    "recipe_of",
     "save_covariance",
     "save_text",
     "target_source",
 ]
 
-Picture = Literal["kappa", "mi", "map", "convergence"]
+Picture = Literal["kappa", "mi", "map", "convergence", "violin", "curve"]
 
 _WASTE = {
     FeatureSet: "features",
@@ -132,7 +140,8 @@ class Zoo:
         reporter: Reporter | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment(home=Path(home) if home is not None else None)
-        self.reporter = reporter or Silent()
+        self.team = team()
+        self.reporter = reporter if reporter and self.team.leads else Silent()
         self.store = Store(self.settings.home, self.settings.cache, note=self.reporter.note)
         self._given_hub = hub
         self._collection = Collection(self.store)
@@ -569,54 +578,214 @@ class Zoo:
         target: TargetSource | str,
         names: Iterable[str] | str = "@selection",
         *,
-        recipe: Recipe | None = None,
-        seed: int = 0,
-        processes: int = 1,
+        recipe: Recipe | str = "head",
+        metric: str | None = None,
+        seeds: Sequence[int] = SEEDS,
+        fractions: Sequence[float] = (1.0,),
         test: bool = False,
         max_examples: int | None = None,
+        through: Sequence[TargetSource | str] = (),
+        gpus: int | None = None,
+        cpu_processes: int | None = None,
         command: str = "",
     ) -> Run:
-        """Concatenate the frozen features of checkpoints and tune a linear head on them.
+        """Tune checkpoints, together or apart, for a target.
 
-        The same plan gives the same run: what was tuned before is returned as it was stored.
+        The same request gives the same run, and what was interrupted goes on where it was.
 
         Args:
             target: as in `rank`.
             names: which checkpoints, in order; ``"@selection"`` and ``"@ranking"`` stand for the latest,
                 ``"@ranking:3"`` for its first three.
-            recipe: how.
-            seed: of the head's initial weights, the order of examples, and the validation sentences where
-                the target has no split for them.
-            processes: that train together on this machine; the result is the same.
+            recipe: how; a name for its defaults (see `recipe_of`).
+            metric: of ours, or any of `evaluate`; by default the one that suits the target.
+            seeds: of initial weights, order of examples, dropout, and the validation sentences where the
+                target has no split for them; a trial for each.
+            fractions: shares of the training data to learn from; a trial for each and every seed.
             test: whether to measure on the test split too. Do that once, at the end.
             max_examples: at most so many sentences of each split; None for all.
+            through: targets to tune on first, for the recipes ``"sequential"`` and ``"reptile"``.
+            gpus: processes with a GPU each, that train together; the result is the same.
+            cpu_processes: likewise, without.
             command: what the user typed, for the record.
 
         Raises:
             ZooError: the target or a member cannot be had; features that were computed are kept.
         """
-        names = listed(names)
-        splits = ("train", "validation", "test") if test else ("train", "validation")
-        members = self._collection.chosen(names)
-        summary, data = self._reader.target(target_source(target), splits, max_examples)
-        if test and "test" not in data:
-            raise DataError(f"{summary.name} has no test split.", fix="leave out --test")
-        kinds: dict[str, type[Ranking] | type[Selection]] = {"ranking": Ranking, "selection": Selection}
-        for kind, record in kinds.items():
-            if any(name.startswith(f"@{kind}") for name in names):
-                made: Ranking | Selection | None = self.store.load_note(kind, record)
-                _check_aim(kind, None if made is None else made.target, summary)
-        recipe = recipe or Recipe()
-        recipe = replace(recipe, reading=recipe.reading.settled(data["train"].corpus.unit))
-        plan = Plan(summary, tuple(members), recipe, seed=seed, test=test)
-        if known := self.store.run(plan.run_id):
+        request = self.request(
+            target,
+            names,
+            recipe=recipe,
+            metric=metric,
+            seeds=seeds,
+            fractions=fractions,
+            test=test,
+            max_examples=max_examples,
+            through=through,
+            processes=gpus or cpu_processes or 1,
+            command=command,
+        )
+        return self.carry_out(request, gpus=gpus, cpu_processes=cpu_processes)
+
+    def request(
+        self,
+        target: TargetSource | str,
+        names: Iterable[str] | str = "@selection",
+        *,
+        recipe: Recipe | str = "head",
+        metric: str | None = None,
+        seeds: Sequence[int] = SEEDS,
+        fractions: Sequence[float] = (1.0,),
+        test: bool = False,
+        max_examples: int | None = None,
+        through: Sequence[TargetSource | str] = (),
+        controls: int = 0,
+        processes: int = 1,
+        command: str = "",
+    ) -> Request:
+        """All that `tune` is asked for, pinned, to be carried out later or elsewhere; see `tune`.
+
+        Args:
+            target: as in `tune`.
+            names: as in `tune`.
+            recipe: as in `tune`.
+            metric: as in `tune`.
+            seeds: as in `tune`.
+            fractions: as in `tune`.
+            test: as in `tune`.
+            max_examples: as in `tune`.
+            through: as in `tune`.
+            controls: ensembles drawn at random, for `compare`.
+            processes: that will train together.
+            command: as in `tune`.
+        """
+        return self._runner().request(
+            target,
+            names,
+            recipe=recipe_of(recipe) if isinstance(recipe, str) else recipe,
+            metric=metric,
+            seeds=seeds,
+            fractions=fractions,
+            test=test,
+            max_examples=max_examples,
+            through=through,
+            controls=controls,
+            processes=max(processes, self.team.size),
+            command=command,
+        )
+
+    def load_request(self, path: Path) -> Request:
+        """The request in a file; errors as `Runner.load`."""
+        return self._runner().load(path)
+
+    def interrupted(self, run_id: str) -> Request:
+        """The request of the run that was begun and not finished, whose id begins so.
+
+        Raises:
+            NotFoundError, UsageError: there is none, or there are several.
+        """
+        return self._runner().interrupted(run_id)
+
+    def all_interrupted(self) -> tuple[Request, ...]:
+        """The requests of all runs that were begun and not finished."""
+        return tuple(self._runner().all_interrupted())
+
+    def carry_out(
+        self,
+        request: Request,
+        *,
+        gpus: int | None = None,
+        cpu_processes: int | None = None,
+        tracker: str | None = None,
+    ) -> Run:
+        """Do what a request asks for; a run that was finished is given as it was stored.
+
+        Args:
+            request: what.
+            gpus: as in `tune`.
+            cpu_processes: as in `tune`.
+            tracker: that Accelerate knows, such as ``"tensorboard"``.
+
+        Raises:
+            ZooError: as `tune`.
+        """
+        known = self.store.run(request.run_id)
+        if known and all(self.store.whole(Trial, trial.key.digest) for trial in known.trials):
             self.reporter.note(f"this was tuned before ({known.created_at}); showing run {known.id}")
             return known
-        run, arrays = Tuner(self.settings, self._reader, self.reporter).tune(
-            plan, data, processes=processes, command=command
+        if self._started(request, gpus, cpu_processes, tracker):
+            return self.run(request.run_id)
+        return self._runner(tracker).run(request)
+
+    def forecast(self, request: Request) -> Forecast:
+        """What a request would take: trials, steps, memory and time; runs nothing.
+
+        Raises:
+            ZooError: the target cannot be had.
+        """
+        return self._runner().forecast(request)
+
+    def compare(
+        self, request: Request, *, gpus: int | None = None, cpu_processes: int | None = None
+    ) -> Comparison:
+        """Tune ensembles of the zoo that were drawn at random, and the best ranked, as a request asks.
+
+        Args:
+            request: with the number of ensembles, of the same size as that of the request.
+            gpus: as in `tune`.
+            cpu_processes: as in `tune`.
+
+        Raises:
+            ZooError: as `tune`; what goes wrong with single ensembles is listed.
+        """
+        if self._started(request, gpus, cpu_processes, None):
+            return self.comparison()
+        return self._runner().compare(request)
+
+    def comparison(self) -> Comparison:
+        """The latest comparison.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = self.store.load_note("comparison", Comparison)
+        if found is None:
+            raise NotFoundError("no ensembles were compared yet.", fix="zoo tune --target … --controls 20")
+        return found
+
+    def _runner(self, tracker: str | None = None) -> Runner:
+        tuner = Tuner(self.settings, self.store, self._reader, self.reporter, team=self.team, tracker=tracker)
+        return Runner(
+            self.settings, self.store, self._collection, self._reader, tuner, self.team, self.reporter
         )
-        self.store.save_run(run, arrays)
-        return run
+
+    def _started(
+        self, request: Request, gpus: int | None, cpu_processes: int | None, tracker: str | None
+    ) -> bool:
+        """Whether other processes did it all; where they were started already, they are just this many."""
+        processes = gpus or cpu_processes or 1
+        if self.team.size > 1:
+            if processes not in (1, self.team.size):
+                raise UsageError(
+                    f"{self.team.size} processes were launched already, {processes} are asked for.",
+                    fix="leave out --gpus and --cpu-processes",
+                )
+            end_with_parent()
+            return False
+        if processes == 1:
+            return False
+        from zookeeper.tuning.launch import start
+
+        path = self.store.unfinished(f"{request.run_id}.json")
+        write(path, encode(request))
+        options = ["--tracker", tracker] if tracker else []
+        start(
+            ["tune", "--apply", str(path), *options],
+            processes,
+            gpus=bool(gpus),
+            environment=self.settings.as_environment(),
+        )
+        return True
 
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first."""
@@ -657,7 +826,7 @@ class Zoo:
         private: bool = True,
         dry_run: bool = False,
     ) -> Push:
-        """Write the card, the head and the record of a run to a model repository, in one commit.
+        """Write a run to a model repository in one commit: card, record, and what its best trial learned.
 
         Args:
             run_id: which run.
@@ -670,13 +839,12 @@ class Zoo:
             NotFoundError: there is no such run.
             AccessError, NetworkError: the Hub refuses or cannot be reached.
         """
-        from zookeeper.cards import head_file, run_file
+        from zookeeper.cards import run_file, weights_file, weights_name
 
         run = self.run(run_id)
-        arrays = self.store.run_arrays(run.id)
         files = {
             "README.md": self.card(run.id, title=repo_id.split("/")[-1]).encode(),
-            "head.safetensors": head_file(run, arrays["weight"], arrays["bias"]),
+            weights_name(run): weights_file(run, self._runner().published(run)),
             "run.json": run_file(run),
         }
         message = f"{run.metric} on {run.target.name}, measured by zookeeper (run {run.id})"
@@ -730,11 +898,14 @@ class Zoo:
         with self.reporter.track("verifying", len(self.store.artefacts()), "artefacts") as advance:
             return self.store.verify(advance)
 
-    def draw(self, kind: Picture, found: Covariance | Selection | Convergence, path: Path) -> None:
+    def draw(
+        self, kind: Picture, found: Covariance | Selection | Convergence | Comparison | Run, path: Path
+    ) -> None:
         """Draw a picture into a file.
 
         Args:
-            kind: ``"kappa"`` and ``"map"`` of a covariance, ``"mi"`` of a selection, ``"convergence"``.
+            kind: ``"kappa"`` and ``"map"`` of a covariance, ``"mi"`` of a selection, ``"convergence"``,
+                ``"violin"`` of a comparison, ``"curve"`` of a run.
             found: of which.
             path: of a ``.png``, ``.svg`` or ``.pdf``.
 
@@ -748,6 +919,10 @@ class Zoo:
             pictures.draw_convergence(found, path)
         elif isinstance(found, Selection):
             pictures.draw_gains(found, path)
+        elif isinstance(found, Comparison):
+            pictures.draw_comparison(found, path)
+        elif isinstance(found, Run):
+            pictures.draw_curve(found, path)
         elif kind == "kappa":
             pictures.draw_kappa(found, path)
         else:
@@ -768,22 +943,6 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
 
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
     return Outcome(name, status, checkpoint.revision, details=details)
-
-
-def _check_aim(kind: str, of: Target | None, target: Target) -> None:
-    """Refuse to tune by a ranking or selection that was made for another target."""
-    if of is not None and _aim(of) != _aim(target):
-        raise UsageError(
-            f"@{kind} is for {of.label_column} of {of.name}.",
-            why=f"this is {target.label_column} of {target.name}"
-            + (", with other classes" if of.name == target.name else ""),
-            fix=f"zoo {'rank' if kind == 'ranking' else 'select'} --target {target.name}",
-        )
-
-
-def _aim(target: Target) -> tuple[object, ...]:
-    """What is predicted of what: the same for every split and sample of a target."""
-    return target.dataset, target.config, target.text_column, target.label_column, target.spans
 
 
 def _ranking_note(name: str) -> str:

@@ -42,9 +42,8 @@ def extract(
         rows += repeated(made)
         advance(len(made))
     width = next(len(row) for row in rows if row is not None)
-    return Extracted(
-        np.stack([np.zeros(width, np.float32) if row is None else row.numpy() for row in rows]), n_empty
-    )
+    stacked = np.stack([np.zeros(width, np.float32) if row is None else row.numpy() for row in rows])
+    return Extracted({reading.layer: stacked}, n_empty)
 
 
 def read_sentence(

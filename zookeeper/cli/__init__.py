@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from zookeeper.cli import care, collect, measure, publish, tune
 from zookeeper.cli.output import Terminal, say, show_error, show_zoo_error
 from zookeeper.errors import ZooError
-from zookeeper.zoo import Zoo
+from zookeeper.zoo import Zoo, leave_error
 
 _BUG = 70
 
@@ -35,7 +35,8 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except ZooError as error:
-            show_zoo_error(error)
+            if not leave_error(error):
+                show_zoo_error(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             say("\nStopped. What was finished is kept; the same command goes on from there.")

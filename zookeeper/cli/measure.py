@@ -270,11 +270,14 @@ def select(
 
 def plot(
     ctx: typer.Context,
-    kind: Annotated[Picture, typer.Argument(metavar="kappa|mi|map|convergence", help="What to draw.")],
+    kind: Annotated[
+        Picture, typer.Argument(metavar="kappa|mi|map|convergence|violin|curve", help="What to draw.")
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.", show_default=False)
     ],
     models: options.ModelsOption = None,
+    run: Annotated[str, typer.Option(metavar="RUN", help="Whose learning curve to draw.")] = "latest",
     k: Annotated[
         int | None,
         typer.Option(
@@ -292,10 +295,19 @@ def plot(
     names: options.NamesFile = None,
     json: Json = False,
 ) -> None:
-    """Draw the covariance, the gains of a selection, a map of the zoo, or how much probe is enough.
+    """Draw what was found, as a file.
 
-    `zoo plot kappa -o kappa.svg`    `zoo plot mi -k 10 -o mi.png`
+    kappa: the covariance; mi: the gains of a selection; map: the zoo in two dimensions; convergence: how much
+    probe is enough; violin: an ensemble among random ones, of the latest `zoo tune --controls`; curve: the
+    metric over shares of the training data, of `zoo tune --fractions`.
+
+    `zoo plot kappa -o kappa.svg`    `zoo plot mi -k 10 -o mi.png`    `zoo plot violin -o violin.svg`
     """
+    if kind in ("violin", "curve"):
+        options.only(ctx, "kind", "output", "json", *(["run"] if kind == "curve" else []))
+        ctx.obj.draw(kind, ctx.obj.run(run) if kind == "curve" else ctx.obj.comparison(), output)
+        show(views.drawn(kind, output), as_json=json)
+        return
     reading = options.probed(probe, max_words, layer, pool, max_length)
     read = {"probe": probe, "max_words": max_words, "reading": reading}
     chosen = models_of(models)
@@ -304,7 +316,7 @@ def plot(
         ctx.obj.draw(kind, ctx.obj.convergence(chosen, **read), output)
     else:
         if kind != "mi":
-            options.only(ctx, "kind", *(name for name in ctx.params if name != "k"))
+            options.only(ctx, "kind", *(name for name in ctx.params if name not in ("k", "run")))
         if covariance is None:
             options.wanting(ctx, "covariance", "names")
         kappa = _kappa(

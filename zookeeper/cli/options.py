@@ -33,6 +33,8 @@ RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning; `latest` for the latest.")
 ]
 
+_OF_TARGET, _OF_READING = "The target", "Reading"
+
 ProbeRead = Annotated[
     str | None,
     typer.Option(
@@ -49,15 +51,24 @@ Layer = Annotated[
     typer.Option(
         metavar="LAYER",
         help="last, mean (of all layers), or a number: 0 for the embeddings, negative from the end.",
+        rich_help_panel=_OF_READING,
     ),
 ]
 Pool = Annotated[
     Pooling,
-    typer.Option(help="Which sub-words make a row; auto: the last of a word, the mean of a sentence."),
+    typer.Option(
+        help="Which sub-words make a row; auto: the last of a word, the mean of a sentence.",
+        rich_help_panel=_OF_READING,
+    ),
 ]
 MaxLength = Annotated[
     int | None,
-    typer.Option(min=8, help="Longest window in sub-words; the model's own by default.", show_default=False),
+    typer.Option(
+        min=8,
+        help="Longest window in sub-words; the model's own by default.",
+        show_default=False,
+        rich_help_panel=_OF_READING,
+    ),
 ]
 
 _TARGET = (
@@ -68,26 +79,49 @@ Target = Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help=_T
 TargetIfNew = Annotated[
     str | None, typer.Option("--target", "-t", metavar="TARGET", help=_TARGET, show_default=False)
 ]
-Config = Annotated[str | None, typer.Option(help="Configuration of the dataset.", show_default=False)]
+Config = Annotated[
+    str | None,
+    typer.Option(help="Configuration of the dataset.", show_default=False, rich_help_panel=_OF_TARGET),
+]
 TextColumn = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column of text or tokens.", show_default=False)
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Column of text or tokens.", show_default=False, rich_help_panel=_OF_TARGET
+    ),
 ]
 PairColumn = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Column of the second text, of pairs.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="Column of the second text, of pairs; of contexts, of questions.",
+        show_default=False,
+        rich_help_panel=_OF_TARGET,
+    ),
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column of labels.", show_default=False)
+    str | None,
+    typer.Option(metavar="NAME", help="Column of labels.", show_default=False, rich_help_panel=_OF_TARGET),
 ]
-TaskName = Annotated[Task | None, typer.Option("--task", help="Inferred by default.", show_default=False)]
+TaskName = Annotated[
+    Task | None,
+    typer.Option("--task", help="Inferred by default.", show_default=False, rich_help_panel=_OF_TARGET),
+]
 Columns = Annotated[
     str | None,
     typer.Option(
-        metavar="A,B,…", help="Names of the columns of a file that does not name them.", show_default=False
+        metavar="A,B,…",
+        help="Names of the columns of a file that does not name them.",
+        show_default=False,
+        rich_help_panel=_OF_TARGET,
     ),
 ]
 FoldBio = Annotated[
-    bool, typer.Option("--fold-bio", help="Make one class X of the tags B-X and I-X; never by default.")
+    bool,
+    typer.Option(
+        "--fold-bio",
+        help="Make one class X of the tags B-X and I-X; never by default.",
+        rich_help_panel=_OF_TARGET,
+    ),
 ]
 
 

@@ -19,7 +19,15 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -208,10 +216,10 @@ class Terminal:
             say(text)
 
     @contextmanager
-    def track(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def track(self, what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         """A bar with counts and rate; a line now and then where stderr is no terminal."""
         if os.environ.get("ZOO_NO_PROGRESS") or not total:
-            yield lambda _: None
+            yield lambda done, note="": None
         elif not sys.stderr.isatty():
             yield _Lines(what, total, unit)
         else:
@@ -219,22 +227,24 @@ class Terminal:
                 yield advance
 
     @contextmanager
-    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         if self._progress is None:
             self._progress = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 Rate(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=_console(stderr=True),
                 transient=True,
             )
             self._progress.start()
         progress = self._progress
-        task = progress.add_task(spelt_out(what), total=total, unit=unit)
+        task = progress.add_task(spelt_out(what), total=total, unit=unit, note="")
         self._tasks += 1
         try:
-            yield lambda n: progress.advance(task, n)
+            yield lambda done, note="": progress.update(task, advance=done, note=spelt_out(note))
         finally:
             progress.remove_task(task)
             self._tasks -= 1
@@ -250,11 +260,12 @@ class _Lines:
         self._what, self._total, self._unit = what, total, unit
         self._done, self._said = 0, time.monotonic()
 
-    def __call__(self, n: int) -> None:
-        self._done += n
+    def __call__(self, done: int, note: str = "") -> None:
+        self._done += done
         if time.monotonic() - self._said >= _PLAIN_PROGRESS_SECONDS:
             self._said = time.monotonic()
-            say(f"{self._what}: {self._done:,} of {self._total:,} {self._unit}")
+            said = f"; {note}" if note else ""
+            say(f"{self._what}: {self._done:,} of {self._total:,} {self._unit}{said}")
 
 
 def number(places: int) -> Callable[[float], str]:

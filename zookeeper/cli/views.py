@@ -15,7 +15,6 @@ from zookeeper.results import (
     Holding,
     Push,
     Ranking,
-    Run,
     Score,
     Verification,
     Waste,
@@ -296,61 +295,6 @@ def _range(ranks: tuple[int, int] | None) -> str | None:
         return None
     first, last = ranks
     return str(first) if first == last else f"{first}–{last}"
-
-
-def run(found: Run) -> View:
-    """`zoo tune`."""
-    best = found.history[found.best_epoch]
-    rows: list[list[Any]] = [
-        [split, found.metric, value, found.target.examples.get(split, found.held_out)]
-        for split, value in found.results.items()
-    ]
-    held_out = f"; {found.held_out:,} training sentences held out for validation" if found.held_out else ""
-    return View(
-        "tune",
-        plain(found),
-        [
-            Column("SPLIT"),
-            Column("METRIC"),
-            Column("VALUE", number(4), right=True),
-            Column("SENTENCES", "{:,}".format, right=True),
-        ],
-        rows,
-        heading=f"run {found.id}: {', '.join(member.name for member in found.members)}\n"
-        f"{target_line(found.target, 'train')}{held_out}",
-        notes=[
-            f"Weights of pass {best.number} of {len(found.history) - 1}, {found.seconds:.1f} s.",
-            f"Card: zoo card {found.id}    Publish: zoo push {found.id} OWNER/NAME",
-        ],
-    )
-
-
-def runs(found: Sequence[Run]) -> View:
-    """`zoo runs`."""
-    return View(
-        "runs",
-        {"runs": [plain(r) for r in found]},
-        [
-            Column("RUN", right=True),
-            Column("TARGET"),
-            Column("MEMBERS", some),
-            Column("METRIC"),
-            Column("VALIDATION", number(4), right=True),
-            Column("TEST", number(4), right=True),
-        ],
-        [
-            [
-                r.id,
-                r.target.name,
-                ", ".join(member.name for member in r.members),
-                r.metric,
-                r.results.get("validation"),
-                r.results.get("test"),
-            ]
-            for r in found
-        ],
-        notes=[] if found else ["No runs yet.  zoo tune --target conll2000 @selection"],
-    )
 
 
 def push(found: Push) -> View:

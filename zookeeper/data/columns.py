@@ -22,6 +22,7 @@ _PAIRS = (
     ("text_a", "text_b"),
     ("query", "document"),
 )
+_ANSWERS = ("question", "context", "answers")
 _LABELS = ("label", "labels", "tag", "tags", "ner_tags", "chunk_tags", "pos_tags", "upos", "class", "score")
 
 _HOLDS = {
@@ -37,8 +38,8 @@ class Columns:
     """Which columns hold what.
 
     Attributes:
-        texts: of texts or lists of words; two for pairs.
-        label: of labels, or lists of them.
+        texts: of texts or lists of words; two for pairs, and for questions with contexts.
+        label: of labels, or lists of them; of answers to questions.
         task: what is predicted of what.
     """
 
@@ -58,6 +59,8 @@ def columns_of(source: TargetSource, table: datasets.Dataset) -> Columns:
     Raises:
         DataError: they cannot be told, or do not go with each other or with the task that was asked for.
     """
+    if answered := _answered(source, table):
+        return answered
     texts = _texts(source, table)
     label = _one(source, table, source.label_column, _LABELS, "label", taken=texts)
     return Columns(texts, label, _task(source, table, texts, label))
@@ -79,7 +82,7 @@ def check_alike(source: TargetSource, tables: Mapping[str, datasets.Dataset], co
     for name in (*columns.texts, columns.label):
         kinds = {split: table.features[name] for split, table in tables.items()}
         given = [kind for kind in kinds.values() if not _blank(kind)]
-        exact = name == columns.label and not columns.task.endswith("regression")
+        exact = name == columns.label and columns.task.endswith(("classification", "multilabel"))
         if len({_shown(kind) if exact else str(_listed(kind)) for kind in given}) > 1:
             raise DataError(
                 f"the splits of {source.name} do not agree on what {name} holds.",
@@ -90,6 +93,37 @@ def check_alike(source: TargetSource, tables: Mapping[str, datasets.Dataset], co
 def inner(feature: Any) -> Any:
     """What a list is of; of anything else itself."""
     return feature.feature if _listed(feature) else feature
+
+
+def _answered(source: TargetSource, table: datasets.Dataset) -> Columns | None:
+    """The columns of questions, contexts and answers, if that is what was asked for or what they are called.
+
+    Raises:
+        DataError: it was asked for, and one is not there or holds no answers.
+    """
+    named = (source.text_column, source.pair_column, source.label_column)
+    question, context, answers = (name or usual for name, usual in zip(named, _ANSWERS, strict=True))
+    if source.task is None:
+        there = not any(named) and {*_ANSWERS} <= {*table.column_names}
+        if not there or not _holds_answers(table.features[answers]):
+            return None
+    elif source.task != "question-answering":
+        return None
+    for name in (question, context, answers):
+        _check_there(source, table, name)
+    if not _holds_answers(table.features[answers]):
+        raise DataError(
+            f"{source.name}: the column {answers} holds no answers.",
+            why=f"it holds {_shown(table.features[answers])}",
+            fix='answers are {"text": [...], "answer_start": [...]}, in .jsonl and .parquet',
+        )
+    return Columns((question, context), answers, "question-answering")
+
+
+def _holds_answers(feature: Any) -> bool:
+    """Whether a column is of texts and where they begin, or of lists of such pairs."""
+    fields = inner(feature)
+    return isinstance(fields, dict) and fields.keys() >= {"text", "answer_start"}
 
 
 def _texts(source: TargetSource, table: datasets.Dataset) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from datasets import ClassLabel
 from numpy.typing import NDArray
 
+from zookeeper.data.answers import tagged
 from zookeeper.data.columns import Columns, check_alike, columns_of, inner
 from zookeeper.errors import DataError, UsageError
 from zookeeper.records import IGNORED, Corpus, Labelled, Target, TargetSource, counted, digest_of
@@ -52,11 +53,14 @@ def target_of(
     columns = columns_of(source, first)
     check_alike(source, tables, columns)
     drawn = {split: _draw(table, max_examples) for split, table in tables.items()}
+    if columns.task == "question-answering":
+        drawn = {split: tagged(source, split, table, columns) for split, table in drawn.items()}
     texts = {split: _sentences(source, table, columns) for split, table in drawn.items()}
     for split in drawn:
         _check_words(source, split, columns, texts[split])
     given = {split: _rows(source, split, texts[split], drawn[split], columns) for split in drawn}
-    labels, classes = _labels(source, given, first.features[columns.label], columns)
+    feature = next(iter(drawn.values())).features[columns.label]
+    labels, classes = _labels(source, given, feature, columns)
     if source.fold_bio:
         labels, classes = _folded(source, labels, classes, columns)
     data = {split: Labelled(Corpus(texts[split], columns.unit), labels[split]) for split in drawn}

@@ -2,7 +2,9 @@
 
     HOME/zoo.db                                   the index
     HOME/checkpoints/<digest>.json                a pinned checkpoint
-    HOME/runs/<id>/manifest.json, arrays.safetensors
+    HOME/runs/<id>.json                           a run: which trials it is made of, and what came of them
+    HOME/trials/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors       a trial: what was learned
+    HOME/unfinished/<digest>/                     the state of a trial that is going on, or was interrupted
     HOME/notes/<name>.json                        the latest selection, the latest ranking
     CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      what was measured, of six kinds
 
@@ -42,16 +44,16 @@ from zookeeper.records import (
     SignatureSet,
     digest_of,
 )
-from zookeeper.results import Run, Verification
+from zookeeper.results import Run, Trial, Verification
 from zookeeper.store import files
 from zookeeper.store.migrations import migrate
 
 Arrays = Mapping[str, NDArray[Any]]
-Measured = FeatureSet | BasisSet | SignatureSet | AlignmentSet | JackknifeSet | EvidenceSet
+Measured = FeatureSet | BasisSet | SignatureSet | AlignmentSet | JackknifeSet | EvidenceSet | Trial
 R = TypeVar("R")
-M = TypeVar("M", FeatureSet, BasisSet, SignatureSet, AlignmentSet, JackknifeSet, EvidenceSet)
+M = TypeVar("M", FeatureSet, BasisSet, SignatureSet, AlignmentSet, JackknifeSet, EvidenceSet, Trial)
 
-# Where each kind lies in the cache.
+# Where each kind lies: trials in the home, as they cost too much to be made again, all else in the cache.
 _KINDS: dict[type[Measured], str] = {
     FeatureSet: "features",
     BasisSet: "bases",
@@ -59,9 +61,10 @@ _KINDS: dict[type[Measured], str] = {
     AlignmentSet: "alignments",
     JackknifeSet: "jackknives",
     EvidenceSet: "evidence",
+    Trial: "trials",
 }
 # Of these there is one, which is stored again when more is known.
-_GROWING = AlignmentSet, BasisSet, JackknifeSet
+_GROWING = AlignmentSet, BasisSet, JackknifeSet, Trial
 _TYPES = {folder: kind for kind, folder in _KINDS.items()}
 _TRIES = 5
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.safetensors"
@@ -106,15 +109,9 @@ class Store:
         indexed = (decode(Checkpoint, text) for text in self._records("checkpoint"))
         known = {self._checkpoint_path(checkpoint.revision): checkpoint for checkpoint in indexed}
         paths = (self.home / "checkpoints").glob("[!.]*.json")
-        found = [known.get(path) or self._checkpoint(path) for path in paths]
+        found = [known.get(path) or self._read(Checkpoint, path) for path in paths]
         whole = (checkpoint for checkpoint in found if checkpoint is not None)
         return tuple(sorted(whole, key=lambda c: (c.name.lower(), c.revision.commit)))
-
-    def _checkpoint(self, path: Path) -> Checkpoint | None:
-        try:
-            return decode(Checkpoint, path.read_bytes())
-        except (IntegrityError, OSError):
-            return None
 
     def _checkpoint_path(self, revision: Revision) -> Path:
         return self.home / "checkpoints" / f"{digest_of([revision.repo_id, revision.commit])[:40]}.json"
@@ -135,11 +132,15 @@ class Store:
         """What is stored under that digest, or None; the files decide, not the index."""
         return self._record(kind, self._artefact_path(kind, digest))
 
+    def whole(self, kind: type[M], digest: str) -> M | None:
+        """As `find`, if its arrays are the ones that were stored."""
+        return self.find(kind, digest) if self._whole(self._artefact_path(kind, digest)) else None
+
     def all(self, kind: type[M]) -> tuple[M, ...]:
         """All of a kind; the files decide, the index only saves reading them."""
         indexed = (decode(kind, text) for text in self._records("measured", kind=_KINDS[kind]))
         known = {found.key.digest: found for found in indexed}
-        folders = sorted(self.cache.glob(f"{_KINDS[kind]}/v1/??/[!.]*"))
+        folders = sorted(self._root(kind).glob(f"{_KINDS[kind]}/v1/??/[!.]*"))
         found = (known.get(folder.name) or self._record(kind, folder) for folder in folders)
         return tuple(one for one in found if one is not None)
 
@@ -184,37 +185,37 @@ class Store:
 
     # Runs
 
-    def save_run(self, run: Run, arrays: Arrays) -> None:
-        """Store a run with its head and predictions; a run of the same id is replaced."""
+    def save_run(self, run: Run) -> None:
+        """Store a run; a run of the same id is replaced. Its trials are stored already."""
         self._connection(create=True)
-        self._publish(self._run_path(run.id), run, arrays, {}, replace=True)
+        files.write(self._run_path(run.id), encode(run))
         with self._writing() as db:
             _index_run(db, run)
 
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first; the files decide, the index only saves reading them."""
         indexed = (decode(Run, text) for text in self._records("run"))
-        known = {run.id: run for run in indexed}
-        folders = (self.home / "runs").glob("[!.]*")
-        found = [known.get(folder.name) or self._record(Run, folder) for folder in folders]
+        known = {self._run_path(run.id): run for run in indexed}
+        paths = (self.home / "runs").glob("[!.]*.json")
+        found = [known.get(path) or self._read(Run, path) for path in paths]
         return tuple(sorted((r for r in found if r is not None), key=lambda r: r.created_at, reverse=True))
 
     def run(self, run_id: str) -> Run | None:
-        """The run of that id, if its head and predictions are whole."""
-        folder = self._run_path(run_id)
-        return self._record(Run, folder) if self._whole(folder) else None
-
-    def run_arrays(self, run_id: str) -> Arrays:
-        """Head and predictions of a run.
-
-        Raises:
-            NotFoundError: there is no such run.
-            IntegrityError: its bytes are not the ones that were stored.
-        """
-        return self._arrays(self._run_path(run_id))
+        """The run of that id, if it is whole."""
+        return self._read(Run, self._run_path(run_id))
 
     def _run_path(self, run_id: str) -> Path:
-        return self.home / "runs" / run_id
+        return self.home / "runs" / f"{run_id}.json"
+
+    def _read(self, kind: type[R], path: Path) -> R | None:
+        try:
+            return decode(kind, path.read_bytes())
+        except (IntegrityError, OSError):
+            return None
+
+    def unfinished(self, digest: str) -> Path:
+        """The folder for the state of a trial that is going on."""
+        return self.home / "unfinished" / digest
 
     # Notes
 
@@ -272,17 +273,23 @@ class Store:
                     damaged[str(path)] = "it describes another checkpoint than its name says"
             except IntegrityError as error:
                 damaged[str(path)] = error.why or error.message
+        runs = sorted((self.home / "runs").glob("[!.]*.json"))
+        for path in runs:
+            try:
+                decode(Run, path.read_bytes())
+            except IntegrityError as error:
+                damaged[str(path)] = error.why or error.message
         notes = sorted((self.home / "notes").glob("[!.]*.json"))
         for path in notes:
             try:
                 json.loads(path.read_bytes())
             except ValueError as error:
                 damaged[str(path)] = f"it is not JSON ({error}); remove it"
-        return Verification(checked=len(folders) + len(manifests) + len(notes), damaged=damaged)
+        return Verification(checked=len(folders) + len(manifests) + len(runs) + len(notes), damaged=damaged)
 
     def artefacts(self) -> list[Path]:
-        """Folders of all that was measured, and of runs."""
-        found = [*self.cache.glob("*/v1/??/*"), *(self.home / "runs").glob("*")]
+        """Folders of all that was measured, trials among them."""
+        found = {*self.cache.glob("*/v1/??/*"), *self.home.glob(f"{_KINDS[Trial]}/v1/??/*")}
         return sorted(path for path in found if not path.name.startswith("."))
 
     def _fill(self, db: sqlite3.Connection) -> None:
@@ -291,18 +298,21 @@ class Store:
         for path in (self.home / "checkpoints").glob("*.json"):
             with files.disk(path), _skipping_damage(self._note):
                 _index_checkpoint(db, decode(Checkpoint, path.read_bytes()))
+        for path in (self.home / "runs").glob("*.json"):
+            with files.disk(path), _skipping_damage(self._note):
+                _index_run(db, decode(Run, path.read_bytes()))
         for folder in self.artefacts():
             with files.disk(folder), _skipping_damage(self._note):
-                record = _read_manifest(folder)["record"]
-                if folder.parent == self.home / "runs":
-                    _index_run(db, decode(Run, record))
-                elif kind := _TYPES.get(folder.relative_to(self.cache).parts[0]):
-                    _index_measured(db, decode(kind, record))
+                if kind := _TYPES.get(folder.parts[-4]):
+                    _index_measured(db, decode(kind, _read_manifest(folder)["record"]))
 
     # Artefacts
 
     def _artefact_path(self, kind: type[Measured], digest: str) -> Path:
-        return self.cache / _KINDS[kind] / "v1" / digest[:2] / digest
+        return self._root(kind) / _KINDS[kind] / "v1" / digest[:2] / digest
+
+    def _root(self, kind: type[Measured]) -> Path:
+        return self.home if kind is Trial else self.cache
 
     def _publish(
         self,

@@ -43,7 +43,12 @@ def _measured(db: sqlite3.Connection) -> None:
         db.execute(f"DROP TABLE {table}")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_tables, _evidence, _measured)
+def _trials(db: sqlite3.Connection) -> None:
+    """Runs are made of trials; those of before are not listed any more."""
+    db.execute("DELETE FROM run")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_tables, _evidence, _measured, _trials)
 
 
 def migrate(db: sqlite3.Connection) -> bool:

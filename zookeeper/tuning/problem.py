@@ -1,102 +1,166 @@
-"""What the loop learns from: frozen features with labels, split by split."""
+"""What there is to learn: labels, split by split, and which sentences of the target they belong to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zookeeper.errors import DataError, DegenerateInputError
+from zookeeper.errors import DataError, DegenerateInputError, UsageError
 from zookeeper.records import Labelled, Target, counted
-from zookeeper.tuning.metrics import measure, metric_of
+
+Kind = Literal["classes", "labels", "numbers"]
+"""What an example has: one of several classes, several labels at once, or a number."""
 
 _VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """Frozen features with labels, split by split.
+class Part:
+    """Some sentences of a split of the target; of pairs, a pair is one.
 
     Attributes:
-        features: (n, d) of each split; ``"train"`` and ``"validation"`` are there.
-        labels: (n,) of each split; classes (-100 does not count) or real numbers (NaN does not count).
-        lengths: rows of each sentence of each split.
-        classes: names of the classes; empty for a regression.
-        metric: that decides when to stop.
+        source: the split of the target they are of.
+        sentences: (s,) which, ascending.
+        lengths: (s,) rows of each.
+        rows: (n,) their rows in that split.
+        labels: (n,), or (n, c) of several labels at once; as in `Labelled`.
     """
 
-    features: Mapping[str, NDArray[np.float32]]
-    labels: Mapping[str, NDArray[Any]]
-    lengths: Mapping[str, NDArray[np.int64]]
-    classes: tuple[str, ...]
-    metric: str
-
-    def __post_init__(self) -> None:
-        for split in ("train", "validation"):
-            if not counted(self.labels[split]).any():
-                raise DataError(f"no row of the {split} split has a label.")
-        labels = [labels[counted(labels)] for labels in self.labels.values()]
-        if not all(np.isfinite(a).all() for a in (*self.features.values(), *labels)):
-            raise DegenerateInputError("features or labels are not finite (NaN or infinity).")
+    source: str
+    sentences: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    labels: NDArray[Any]
 
     @classmethod
-    def of(
-        cls,
-        target: Target,
-        data: Mapping[str, Labelled],
-        parts: Mapping[str, Sequence[NDArray[np.float32]]],
-        *,
-        seed: int,
-    ) -> Problem:
-        """Members' features side by side; where there is no validation split, part of train is one.
+    def of(cls, source: str, data: Labelled, sentences: NDArray[np.int64]) -> Part:
+        """Some sentences of a split."""
+        starts = np.cumsum(data.lengths) - data.lengths
+        lengths = data.lengths[sentences]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = np.repeat(starts[sentences], lengths) + within
+        return cls(source, sentences, lengths, rows, np.asarray(data.labels)[rows])
+
+    @cached_property
+    def counts(self) -> NDArray[np.bool_]:
+        """(n,) whether the label of each row counts."""
+        return counted(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What there is to learn, and to judge it by.
+
+    Attributes:
+        parts: by name; ``"train"`` and ``"validation"`` are there, ``"test"`` may be.
+        kind: of the labels.
+        classes: names of the classes; empty where labels are numbers.
+    """
+
+    parts: Mapping[str, Part]
+    kind: Kind
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation"):
+            if not self.parts[name].counts.any():
+                raise DataError(f"no row of the {name} split has a label.")
+        if not all(np.isfinite(part.labels[part.counts]).all() for part in self.parts.values()):
+            raise DegenerateInputError("labels are not finite (infinity).")
+
+    @staticmethod
+    def kind_of(target: Target) -> Kind:
+        """What an example of a target has."""
+        return "labels" if target.multilabel else "numbers" if target.regression else "classes"
+
+    @classmethod
+    def of(cls, target: Target, data: Mapping[str, Labelled], *, seed: int, fraction: float = 1.0) -> Problem:
+        """All of a target, or part of its training sentences.
+
+        Where there is no validation split, a tenth of the training sentences is one; a fraction is of
+        those that are left. Smaller fractions are parts of larger ones.
 
         Args:
             target: what is predicted.
             data: its splits.
-            parts: for each split the features of each member, in order.
-            seed: draws the sentences for validation.
+            seed: draws the sentences for validation, and those of a fraction.
+            fraction: share of the training sentences to learn from.
 
         Raises:
             DataError: there are too few sentences to hold any out, or no labels to learn from or judge by.
-            DegenerateInputError: features, or labels that count, are not finite.
-            UsageError: the target is of a kind that no head learns yet.
+            DegenerateInputError: a label is infinite.
+            UsageError: the fraction is none, or of no sentence.
         """
-        metric = metric_of(target)
-        features = {split: np.concatenate(arrays, axis=1) for split, arrays in parts.items()}
-        labels = {split: d.labels for split, d in data.items()}
-        lengths = {split: d.lengths for split, d in data.items()}
+        chosen = {split: np.arange(len(d.lengths)) for split, d in data.items()}
+        sources = dict(zip(data, data, strict=True))
         if "validation" not in data:
-            taken = _hold_out(len(lengths["train"]), seed)
-            rows = np.repeat(taken, lengths["train"])
-            features |= {"train": features["train"][~rows], "validation": features["train"][rows]}
-            labels |= {"train": labels["train"][~rows], "validation": labels["train"][rows]}
-            lengths |= {"train": lengths["train"][~taken], "validation": lengths["train"][taken]}
-        return cls(features, labels, lengths, target.classes, metric)
+            chosen["train"], chosen["validation"] = _held_out(len(chosen["train"]), seed)
+            sources["validation"] = "train"
+        chosen["train"] = _drawn(chosen["train"], fraction, seed)
+        names: list[str] = [name for name in ("train", "validation", "test") if name in chosen]
+        parts = {name: Part.of(sources[name], data[sources[name]], chosen[name]) for name in names}
+        return cls(parts, cls.kind_of(target), target.classes)
 
     @property
     def n_outputs(self) -> int:
-        """Outputs of the head: classes that only the test split has get none."""
-        if not self.classes:
+        """Outputs of a head: classes that only the test split has get none."""
+        if self.kind == "numbers":
             return 1
-        return 1 + max(int(self.labels[split].max()) for split in ("train", "validation"))
+        if self.kind == "labels":
+            return len(self.classes)
+        return 1 + max(int(self.parts[name].labels.max()) for name in ("train", "validation"))
 
-    def measure(self, split: str, predictions: NDArray[Any]) -> float | None:
-        """The metric of (n,) predictions on a split; None where it is undefined."""
-        return measure(
-            self.metric, predictions, self.labels[split], classes=self.classes, lengths=self.lengths[split]
-        )
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """Mean and deviation of the numbers that are learnt from; 0 and 1 of classes."""
+        if self.kind != "numbers":
+            return 0.0, 1.0
+        train = self.parts["train"]
+        numbers = train.labels[train.counts]
+        centre, deviation = float(numbers.mean()), float(numbers.std())
+        return centre, deviation if deviation > max(1e-8, 1e-6 * abs(centre)) else 1.0
+
+    def wanted(self, name: str) -> NDArray[Any]:
+        """Labels of a part as a loss takes them: numbers brought to mean 0 and deviation 1."""
+        labels = self.parts[name].labels
+        if self.kind == "classes":
+            return labels
+        centre, deviation = self.scale
+        return ((labels - centre) / deviation).astype(np.float32)
+
+    def predictions(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
+        """What (n, c) outputs of a head mean: (n,) classes, (n,) numbers, or (n, c) zeros and ones."""
+        if self.kind == "classes":
+            return np.asarray(outputs.argmax(axis=1))
+        if self.kind == "labels":
+            return (outputs > 0).astype(np.int64)
+        centre, deviation = self.scale
+        return outputs[:, 0].astype(np.float64) * deviation + centre
 
 
-def _hold_out(n_sentences: int, seed: int) -> NDArray[np.bool_]:
-    """Which sentences to take for validation: a tenth, at least one, never all."""
-    if n_sentences < 2:
+def _held_out(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sentences to learn from, and a tenth to validate on: at least one, never all."""
+    if n < 2:
         raise DataError(
             "the target has one sentence only.", why="tuning needs some to train on and some to validate"
         )
-    taken = np.zeros(n_sentences, dtype=bool)
-    wanted = max(1, round(n_sentences * _VALIDATION_SHARE))
-    taken[np.random.default_rng(seed).permutation(n_sentences)[:wanted]] = True
-    return taken
+    order = np.random.default_rng(seed).permutation(n)
+    taken = max(1, round(n * _VALIDATION_SHARE))
+    return np.sort(order[taken:]), np.sort(order[:taken])
+
+
+def _drawn(sentences: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """A share of the sentences; a smaller share is part of a larger one."""
+    if not 0 < fraction <= 1:
+        raise UsageError(f"a fraction of {fraction:g} is none.", fix="above 0, up to 1")
+    n = int(fraction * len(sentences))
+    if not n:
+        raise UsageError(
+            f"{fraction:g} of {len(sentences):,} sentences is none.", fix=f"{1 / len(sentences):.2g} or more"
+        )
+    return np.sort(np.random.default_rng(seed).permutation(sentences)[:n])

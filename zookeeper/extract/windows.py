@@ -1,0 +1,350 @@
+"""A corpus as a checkpoint reads it: windows of sub-words, and the rows that these are pooled into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zookeeper.errors import CheckpointError
+from zookeeper.extract.loading import Loaded, theirs
+from zookeeper.records import Corpus, Pooling, Reading
+
+Ints = NDArray[np.int64]
+
+NOTHING = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Items of a corpus - sentences, or both of a pair - as windows of sub-words.
+
+    A slot is what sub-words are pooled into: the row of a word or of a sentence, or half that of a pair.
+
+    Attributes:
+        ids: (t,) sub-words of all windows, the special tokens around them included.
+        lengths: (w,) sub-words of each window.
+        shares: (w,) of each, one over the windows that its sentence has.
+        positions: (c,) of the sub-words that count, in their windows.
+        slots: (c,) to which each adds.
+        weights: (c,) with which it adds.
+        counts: (w,) sub-words that count of each window.
+        windows: (i,) windows of each item.
+        sizes: (i,) slots of each item.
+        sources: (s,) slot whose states each slot has: its own, or those of another if no sub-word makes it;
+            `NOTHING` where there is no other in the sentence.
+    """
+
+    ids: NDArray[np.int32]
+    lengths: Ints
+    shares: NDArray[np.float32]
+    positions: NDArray[np.int32]
+    slots: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    counts: Ints
+    windows: Ints
+    sizes: Ints
+    sources: Ints
+
+    @classmethod
+    def of(cls, corpus: Corpus, loaded: Loaded, reading: Reading) -> Windows:
+        """A whole corpus.
+
+        Args:
+            corpus: every sentence, or pair, is an item.
+            loaded: whose tokenizer makes the sub-words.
+            reading: with a pooling that is settled.
+
+        Raises:
+            CheckpointError: the tokenizer fails, or gives what the model has no embeddings for.
+        """
+        with theirs():
+            made = _cut(corpus, loaded.tokenizer, reading.pooling, loaded.window)
+        highest = int(made.ids.max(initial=-1))
+        if highest < 0:
+            raise CheckpointError("it makes no sub-words of this text at all.")
+        if highest >= loaded.vocabulary:
+            raise CheckpointError(
+                f"its tokenizer gives id {highest}, its embeddings end at {loaded.vocabulary - 1}."
+            )
+        return made
+
+    @property
+    def n_slots(self) -> int:
+        """Slots of all items."""
+        return len(self.sources)
+
+    @property
+    def n_empty(self) -> int:
+        """Slots that no sub-word makes."""
+        return int((self.sources != np.arange(self.n_slots)).sum())
+
+    @cached_property
+    def sub_words(self) -> Ints:
+        """(i,) sub-words of each item, over its windows."""
+        ends = np.r_[0, np.cumsum(self.lengths)][np.r_[0, np.cumsum(self.windows)]]
+        return np.asarray(np.diff(ends))
+
+    @cached_property
+    def longest(self) -> Ints:
+        """(i,) sub-words of the longest window of each item; 0 of one that has none."""
+        longest = np.zeros(len(self.windows), dtype=np.int64)
+        some = self.windows > 0
+        if some.any():
+            longest[some] = np.maximum.reduceat(self.lengths, self._first_window[some])
+        return longest
+
+    def take(self, items: Ints) -> Windows:
+        """Some items, in that order; slots are numbered anew."""
+        windows = ranges(self._first_window[items], self.windows[items])
+        counts = self.counts[windows]
+        counted = ranges(self._first_counted[windows], counts)
+        sizes = self.sizes[items]
+        moved = _starts(sizes) - self._first_slot[items]
+        sources = self.sources[ranges(self._first_slot[items], sizes)]
+        return Windows(
+            ids=self.ids[ranges(self._first_id[windows], self.lengths[windows])],
+            lengths=self.lengths[windows],
+            shares=self.shares[windows],
+            positions=self.positions[counted],
+            slots=self.slots[counted] + np.repeat(np.repeat(moved, self.windows[items]), counts),
+            weights=self.weights[counted],
+            counts=counts,
+            windows=self.windows[items],
+            sizes=sizes,
+            sources=np.where(sources == NOTHING, NOTHING, sources + np.repeat(moved, sizes)),
+        )
+
+    def slots_of(self, items: Ints) -> Ints:
+        """The slots of some items, item by item."""
+        return ranges(self._first_slot[items], self.sizes[items])
+
+    def batches(self, budget: int, *, mixes: bool = True, fill: float = 0.0) -> Iterator[Ints]:
+        """Windows of like length together, the longest first.
+
+        Args:
+            budget: sub-words of a batch, padding included.
+            mixes: whether windows of different lengths may go together.
+            fill: share of the longest window of a batch that its shortest fills at least.
+        """
+        batch: list[int] = []
+        least, most = 0.0, 0
+        lengths = self.lengths.tolist()
+        for window in np.argsort(-self.lengths, kind="stable").tolist():
+            if batch and (len(batch) >= most or lengths[window] < least):
+                yield np.array(batch)
+                batch = []
+            if not batch:
+                most = budget // lengths[window]
+                least = lengths[window] * (fill if mixes else 1.0)
+            batch.append(window)
+        if batch:
+            yield np.array(batch)
+
+    def batch(self, chosen: Ints, pad: int) -> dict[str, torch.Tensor]:
+        """Some windows, padded, as `zookeeper.extract.states` takes them.
+
+        Args:
+            chosen: (b,) windows.
+            pad: the id that fills up.
+
+        Returns:
+            ``ids`` and ``mask`` (b, t); of the sub-words that count ``positions`` in the b·t, ``slots`` and
+            ``weights``.
+        """
+        lengths, counts = self.lengths[chosen], self.counts[chosen]
+        longest = int(lengths.max())
+        mask = np.arange(longest) < lengths[:, None]
+        ids = np.full(mask.shape, pad, dtype=np.int64)
+        ids[mask] = self.ids[ranges(self._first_id[chosen], lengths)]
+        counted = ranges(self._first_counted[chosen], counts)
+        row = np.repeat(np.arange(len(chosen)), counts)
+        arrays = {
+            "ids": ids,
+            "mask": mask.astype(np.int64),
+            "positions": row * longest + self.positions[counted],
+            "slots": self.slots[counted].astype(np.int64),
+            "weights": self.weights[counted],
+        }
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def nothing(self, pad: int) -> dict[str, torch.Tensor]:
+        """A batch of one window that adds to no slot, as models want some input."""
+        whole, none = torch.tensor([[pad]]), torch.zeros(0, dtype=torch.int64)
+        return {
+            "ids": whole,
+            "mask": torch.ones_like(whole),
+            "positions": none,
+            "slots": none,
+            "weights": torch.zeros(0),
+        }
+
+    def repeats(self) -> torch.Tensor:
+        """(s,) slot whose states each slot has; of one that has none, itself, to which nothing adds."""
+        return torch.from_numpy(np.where(self.sources == NOTHING, np.arange(self.n_slots), self.sources))
+
+    @cached_property
+    def _first_id(self) -> Ints:
+        return _starts(self.lengths)
+
+    @cached_property
+    def _first_counted(self) -> Ints:
+        return _starts(self.counts)
+
+    @cached_property
+    def _first_window(self) -> Ints:
+        return _starts(self.windows)
+
+    @cached_property
+    def _first_slot(self) -> Ints:
+        return _starts(self.sizes)
+
+
+def ranges(starts: Ints, sizes: Ints) -> Ints:
+    """All of start, start + 1, … of each size, one range after another."""
+    return np.arange(sizes.sum()) + np.repeat(starts - _starts(sizes), sizes)
+
+
+def _starts(sizes: Ints) -> Ints:
+    return np.asarray(np.cumsum(sizes) - sizes)
+
+
+def _cut(corpus: Corpus, tokenizer: Any, pooling: Pooling, length: int) -> Windows:
+    """The items of a corpus as windows of at most `length` sub-words."""
+    room = length - tokenizer.num_special_tokens_to_add()
+    if room <= 1:
+        raise CheckpointError(f"its window of {length} sub-words leaves no room for text.")
+    overlap = room // 2
+    encoded = _tokenized(corpus, tokenizer, length, overlap)
+    sentence = np.array(encoded["overflow_to_sample_mapping"], dtype=np.int64)
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+    ids = np.fromiter(chain.from_iterable(encoded["input_ids"]), dtype=np.int32, count=lengths.sum())
+    by_word = corpus.unit == "word"
+    sizes = np.array([len(words) if by_word else 1 for words in corpus.sentences], dtype=np.int64)
+
+    pieces = _Pieces.of(encoded, lengths)
+    pieces = pieces.where(pieces.deepest(sentence, room - overlap))
+    slot = _starts(sizes)[sentence[pieces.window]] + (pieces.word if by_word else 0)
+    weights = _pooling_weights(slot, pooling)
+    order = np.flatnonzero(weights > 0)
+    order = order[np.argsort(pieces.window[order], kind="stable")]
+    counts = np.bincount(pieces.window[order], minlength=len(lengths))
+    kept = np.flatnonzero(counts)
+    windows = np.bincount(sentence[kept], minlength=len(sizes))
+
+    together = 2 if corpus.unit == "pair" else 1
+    return Windows(
+        ids=ids[ranges(_starts(lengths)[kept], lengths[kept])],
+        lengths=lengths[kept],
+        shares=(1 / windows[sentence[kept]]).astype(np.float32),
+        positions=pieces.position[order].astype(np.int32),
+        slots=slot[order].astype(np.int32),
+        weights=weights[order],
+        counts=counts[kept],
+        windows=windows.reshape(-1, together).sum(axis=1),
+        sizes=sizes.reshape(-1, together).sum(axis=1),
+        sources=_sources(np.bincount(slot, minlength=sizes.sum()) > 0, sizes),
+    )
+
+
+def _tokenized(corpus: Corpus, tokenizer: Any, length: int, overlap: int) -> Any:
+    """The sub-words of all sentences, window by window, as tokenizers give them."""
+    prefix = _prefix(tokenizer)
+    return tokenizer(
+        # Half of a surrogate pair, which JSON can hold, is no text to a tokenizer.
+        [[prefix + word.encode(errors="replace").decode() for word in words] for words in corpus.sentences],
+        is_split_into_words=True,
+        truncation=True,
+        max_length=length,
+        stride=overlap,
+        return_overflowing_tokens=True,
+        return_attention_mask=False,
+    )
+
+
+def _prefix(tokenizer: Any) -> str:
+    """A space, if a word takes one to be read as in the middle of a text; some tokenizers see to it."""
+    text = tokenizer("a a", add_special_tokens=False)["input_ids"]
+    words = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    return "" if words == text else " "
+
+
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Sub-words of all windows, in order.
+
+    Attributes:
+        window: of each.
+        position: in the window.
+        word: of its sentence.
+    """
+
+    window: Ints
+    position: Ints
+    word: Ints
+
+    @classmethod
+    def of(cls, encoded: Any, lengths: Ints) -> _Pieces:
+        """All but the special tokens of what a tokenizer made."""
+        words = np.fromiter(
+            (NOTHING if word is None else word for i in range(len(lengths)) for word in encoded.word_ids(i)),
+            dtype=np.int64,
+            count=lengths.sum(),
+        )
+        place = np.flatnonzero(words != NOTHING)
+        window = np.repeat(np.arange(len(lengths)), lengths)[place]
+        return cls(window, place - _starts(lengths)[window], words[place])
+
+    def where(self, chosen: Ints) -> _Pieces:
+        """Some of them."""
+        return _Pieces(self.window[chosen], self.position[chosen], self.word[chosen])
+
+    def deepest(self, sentence: Ints, step: int) -> Ints:
+        """Each sub-word of each sentence once, in order, where it stands furthest from the window's edges.
+
+        Args:
+            sentence: (w,) of each window.
+            step: sub-words that lie between the starts of windows of a sentence.
+        """
+        if len(np.unique(sentence)) == len(sentence):
+            return np.arange(len(self.window))
+        counts = np.bincount(self.window, minlength=len(sentence))
+        offset = np.arange(len(self.window)) - _starts(counts)[self.window]
+        number = np.arange(len(sentence)) - np.searchsorted(sentence, sentence)
+        piece = number[self.window] * step + offset
+        depth = np.minimum(offset, counts[self.window] - 1 - offset)
+        order = np.lexsort((self.window, -depth, piece, sentence[self.window]))
+        keys = np.stack([sentence[self.window], piece])[:, order]
+        return np.asarray(order[np.r_[True, (np.diff(keys) != 0).any(axis=0)][: len(order)]])
+
+
+def _pooling_weights(slots: Ints, pooling: Pooling) -> NDArray[np.float32]:
+    """Weight of each sub-word in its slot, for sub-words in order."""
+    if not len(slots):
+        return np.zeros(0, dtype=np.float32)
+    change = np.flatnonzero(np.diff(slots)) + 1
+    starts, ends = np.r_[0, change], np.r_[change, len(slots)]
+    weights = np.zeros(len(slots), dtype=np.float32)
+    if pooling == "first":
+        weights[starts] = 1
+    elif pooling == "last":
+        weights[ends - 1] = 1
+    else:
+        weights[:] = np.repeat(1 / (ends - starts), ends - starts)
+    return weights
+
+
+def _sources(made: NDArray[np.bool_], sizes: Ints) -> Ints:
+    """For each slot itself, or the last before it in its sentence that is made, else the first after."""
+    slots = np.arange(len(made))
+    first = np.repeat(_starts(sizes), sizes)
+    last = first + np.repeat(sizes, sizes) - 1
+    before = np.maximum.accumulate(np.where(made, slots, -1))
+    after = np.minimum.accumulate(np.where(made, slots, len(made))[::-1])[::-1]
+    return np.asarray(np.where(before >= first, before, np.where(after <= last, after, NOTHING)))
