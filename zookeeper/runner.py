@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from zookeeper.controls import distinct_sets
 from zookeeper.errors import (
     CheckpointError,
     DataError,
+    IntegrityError,
     NetworkError,
     NotFoundError,
     StorageError,
@@ -162,7 +163,11 @@ class Runner:
 
     def all_interrupted(self) -> list[Request]:
         """The requests of all runs that were begun and not finished."""
-        return [self.load(path) for path in sorted(self._store.unfinished("").glob("*.json"))]
+        found = []
+        for path in sorted(self._store.unfinished("").glob("*.json")):
+            with suppress(IntegrityError, NotFoundError):  # of another version; or finished just now
+                found.append(self.load(path))
+        return found
 
     # Runs
 
