@@ -38,7 +38,7 @@ from zookeeper.plain import encode
 from zookeeper.plans import Recipe, Request, Setting
 from zookeeper.recipes import RECIPES, recipe_of
 from zookeeper.records import Corpus, Labelled
-from zookeeper.results import Run, Trial
+from zookeeper.results import Comparison, Run, Trial
 from zookeeper.tuning.joint import Joint
 from zookeeper.tuning.loop import Training, accelerator_of
 from zookeeper.tuning.materials import Materials
@@ -521,15 +521,20 @@ def test_a_choice_is_ranked_among_all_others(compared: Line, lab: Zoo, tmp_path:
     assert again.json["comparison"] == found
 
 
+def contest(lab: Zoo, request: Request) -> Comparison:
+    lab.carry_out(request)
+    return lab.comparison()
+
+
 def test_comparisons_train_no_ensemble_twice(
     compared: Line, lab: Zoo, tmp_path: Path, trained: list[Arrays]
 ) -> None:
     target = words(tmp_path / "t")
     request = lab.request(target, ("bert", "gpt2"), recipe=quick(), seeds=(0,), controls=3)
     lab.carry_out(request)
-    lab.compare(request)
+    lab.carry_out(request)
     n = len(trained)
-    more = lab.compare(replace(request, controls=6))
+    more = contest(lab, replace(request, controls=6))
     assert len(trained) - n <= 3
     assert len(more.random) + len(more.failures) == 6
 
@@ -537,16 +542,14 @@ def test_comparisons_train_no_ensemble_twice(
 def test_the_best_ranked_for_another_target_are_no_rivals(compared: Line, lab: Zoo, tmp_path: Path) -> None:
     other = sentences(tmp_path / "s.jsonl")
     request = lab.request(other, ("bert",), recipe=quick(), seeds=(0,), controls=2)
-    lab.carry_out(request)
-    assert [one.name for one in lab.compare(request).contenders] == ["chosen"]
+    assert [one.name for one in contest(lab, request).contenders] == ["chosen"]
 
 
 def test_one_checkpoint_is_compared_with_the_first_once(compared: Line, lab: Zoo, tmp_path: Path) -> None:
     ranked = compared("rank", "-t", words(tmp_path / "t"), *ALL).ranked
     last = ranked[-1]["MODEL"]
     request = lab.request(words(tmp_path / "t"), (last,), recipe=quick(), seeds=(0,), controls=1)
-    lab.carry_out(request)
-    rivals = [one.members for one in lab.compare(request).contenders]
+    rivals = [one.members for one in contest(lab, request).contenders]
     assert rivals == [(last,), (ranked[0]["MODEL"],)]
 
 
@@ -554,8 +557,7 @@ def test_a_rival_that_left_the_zoo_is_no_rival(compared: Line, lab: Zoo, tmp_pat
     first, *_, last = (row["MODEL"] for row in compared("rank", "-t", words(tmp_path / "t"), *ALL).ranked)
     compared("rm", first)
     request = lab.request(words(tmp_path / "t"), (last,), recipe=quick(), seeds=(0,), controls=1)
-    lab.carry_out(request)
-    assert "chosen" in [one.name for one in lab.compare(request).contenders]
+    assert "chosen" in [one.name for one in contest(lab, request).contenders]
 
 
 def test_comparisons_and_curves_are_drawn(compared: Line, tmp_path: Path) -> None:
@@ -739,6 +741,7 @@ def test_anything_that_is_asked_for_makes_another_run(lab: Zoo, tmp_path: Path) 
         "test": True,
         "max_examples": 5,
         "through": (request.target,),
+        "stages": ("0" * 64,),
     }
     changed = [replace(request, **{name: value}) for name, value in others.items()]
     assert same.run_id == request.run_id

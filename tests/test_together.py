@@ -108,7 +108,10 @@ def test_loss_that_is_no_number_in_one_process_ends_all(job: Job) -> None:
     started = replace(job, nan_in=1).start(2)
     for process in started:
         process.join(30)
-    assert "DegenerateInputError" in {job.found(rank)["error"] for rank in range(2)}
+    first, second = (job.found(rank) for rank in range(2))
+    assert first == second, "neither waits for the other"
+    assert first["error"] == "DegenerateInputError"
+    assert "the loss is nan in step" in first["message"]
 
 
 # Told

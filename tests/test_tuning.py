@@ -33,7 +33,7 @@ from zookeeper.tuning.problem import Kind, Part, Problem
 from zookeeper.tuning.room import Room
 from zookeeper.tuning.watch import Watch
 
-HEAD = recipe_of("head")
+HEAD = replace(recipe_of("head"), anneal=False, patience=5)
 SHORT = replace(HEAD, epochs=4, micro_batch=16, learning_rate=1e-2)
 LONG = replace(HEAD, epochs=40, patience=40, micro_batch=64, learning_rate=3e-2)
 

@@ -71,6 +71,7 @@ def publishable(run: Run) -> Run:
         members=members,
         target=replace(run.target, name=name),
         recipe=_of_no_machine(run.recipe),
+        metric=_without_folders(run.metric),
         trials=tuple(_trial(trial) for trial in run.trials),
         through=tuple(_without_folders(name) for name in run.through),
         command=shlex.join(_without_folders(word) for word in shlex.split(run.command)),
@@ -112,7 +113,7 @@ def _plainly(value: Any) -> Any:
 def _without_folders(word: str) -> str:
     """A word of a command line, or several with commas; of an absolute path only the last part."""
     return ",".join(
-        re.sub(r"^(--[\w-]+=)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", r"\1./\2", part)
+        re.sub(r"^(--[\w-]+=|-)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", r"\1./\2", part)
         for part in word.split(",")
     )
 

@@ -12,16 +12,22 @@ from zookeeper.records import Outcome
 R = TypeVar("R")
 
 
-def attempt(name: str, action: Callable[[], R]) -> R | Outcome:
+def attempt(name: str, action: Callable[[], R], *, fatal: tuple[type[ZooError], ...] = ()) -> R | Outcome:
     """What `action` gives, or what went wrong with this one checkpoint; the others go on.
+
+    Args:
+        name: of the checkpoint.
+        action: with it.
+        fatal: further errors after which nothing goes on.
 
     Raises:
         StorageError: when the disk refuses, going on would lose more.
         TerminatedError: it was asked to end.
     """
+    ends: tuple[type[ZooError], ...] = (StorageError, TerminatedError, *fatal)
     try:
         return action()
-    except (StorageError, TerminatedError):
+    except ends:
         raise
     except ZooError as error:
         return Outcome(

@@ -13,6 +13,7 @@ TUNING_VERSION = 1
 """Raised when the loop, or a recipe, would give other numbers for the same plan."""
 
 Setting = bool | int | float | str
+Precision = Literal["no", "bf16", "fp16"]
 
 _LARGEST = 1e30  # that single precision can be multiplied with
 
@@ -34,22 +35,22 @@ class Recipe:
         warmup: share of all passes over which rates rise from 0.
         anneal: whether rates fall to 0 after that, linearly.
         clip: largest norm of the gradient of a step; 0 for any.
-        precision: of the products; None for what Accelerate is configured to.
+        precision: of the products; None for what Accelerate is configured to when a request is made.
         reading: how members are read.
         settings: of this recipe alone, by name.
     """
 
     name: str = "head"
-    epochs: int = 40
-    patience: int = 5
+    epochs: int = 20
+    patience: int = 20
     micro_batch: int = 256
     micro_batches: int = 2
     learning_rate: float = 3e-3
     weight_decay: float = 0.0
     warmup: float = 0.0
-    anneal: bool = False
+    anneal: bool = True
     clip: float = 0.0
-    precision: Literal["no", "bf16", "fp16"] | None = None
+    precision: Precision | None = None
     reading: Reading = field(default_factory=Reading)
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
@@ -133,6 +134,7 @@ class Request:
         test: whether the test split is measured.
         max_examples: at most so many sentences of each split; None for all.
         through: targets that the members are tuned on before.
+        stages: fingerprint of each of them.
         controls: ensembles drawn at random that it is compared with.
         command: what was typed.
     """
@@ -148,6 +150,7 @@ class Request:
     test: bool = False
     max_examples: int | None = None
     through: tuple[TargetSource, ...] = ()
+    stages: tuple[str, ...] = ()
     controls: int = 0
     command: str = ""
 

@@ -535,7 +535,7 @@ class Trial:
         versions: of Python and of the libraries that made the numbers.
         device: hardware that trained it.
         seconds: wall time, reading features not counted.
-        peak_bytes: of memory of the device, or of the process where that is the processor.
+        peak_bytes: of memory of the device; of the whole process up to then where that is the processor.
         created_at: ISO 8601, UTC.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from zookeeper.errors import (
     IntegrityError,
     NetworkError,
     NotFoundError,
+    OutOfMemoryError,
     StorageError,
     TerminatedError,
     UsageError,
@@ -101,6 +103,7 @@ class Runner:
         Raises:
             ZooError: a name is none, the target cannot be had, or what is asked for does not go together.
         """
+        from zookeeper.tuning.loop import configured_precision
         from zookeeper.tuning.metrics import Judge, metric_of
         from zookeeper.tuning.problem import Problem
 
@@ -114,7 +117,9 @@ class Runner:
         if recipe.micro_batches % processes:
             self._reporter.note(f"a step has {processes} micro-batches, one for each process")
             recipe = replace(recipe, micro_batches=processes)
-        metric = metric or metric_of(task.target)
+        recipe = replace(recipe, precision=recipe.precision or configured_precision())
+        stages = [target_source(one) for one in through]
+        metric = _anywhere(metric) if metric else metric_of(task.target)
         kind = Problem.kind_of(task.target)
         judge = Judge.of(metric, task.target.classes, kind, offline=self._settings.offline)
         return Request(
@@ -128,7 +133,8 @@ class Runner:
             fractions=tuple(sorted(fractions)),
             test=test,
             max_examples=max_examples,
-            through=tuple(_absolute(target_source(one)) for one in through),
+            through=tuple(map(_absolute, stages)),
+            stages=tuple(self._stage(one).target.fingerprint for one in stages),
             controls=controls,
             command=command,
         )
@@ -209,12 +215,13 @@ class Runner:
         """What is to be tuned, with its data."""
         members = tuple(self._collection.find(str(revision)) for revision in request.members)
         task = self._task(request.target, test=request.test, max_examples=request.max_examples)
-        if task.target.fingerprint != request.fingerprint:
-            raise changed(task.target.name, "its sentences, its labels or its splits have changed")
+        _check_same(task, request.fingerprint)
         work = Work((task,), members, suited(request.recipe, task), request.metric, request.script)
         if RECIPES[request.recipe.name].needs != "stages":
             return work
-        stages = [self._task(one, test=False, max_examples=None) for one in request.through]
+        stages = [self._stage(one) for one in request.through]
+        for stage, fingerprint in zip(stages, request.stages, strict=True):
+            _check_same(stage, fingerprint)
         before = _before(replace(work, recipe=request.recipe), stages)
         return replace(work, recipe=of_each(work.recipe), before=before)
 
@@ -307,7 +314,9 @@ class Runner:
             trials = self._tuner.trials(work, cells)
             return Contender(name, members, tuple(trial.results[_judged(request)] for trial in trials))
 
-        return attempt(", ".join(members), tune)
+        # A process that finds too little memory cannot tell the others, which wait for it.
+        fatal = (OutOfMemoryError,) if self._team.size > 1 else ()
+        return attempt(", ".join(members), tune, fatal=fatal)
 
     def forecast(self, request: Request) -> Forecast:
         """What a request would take; runs and fetches nothing but the target.
@@ -365,6 +374,10 @@ class Runner:
         if test and "test" not in data:
             raise DataError(f"{target.name} has no test split.", fix="leave out --test")
         return Task(target, data)
+
+    def _stage(self, source: TargetSource) -> Task:
+        """A target that is tuned on before the one that is asked for."""
+        return self._task(source, test=False, max_examples=None)
 
     def _check_aim(self, names: Sequence[str], target: Target) -> None:
         """Refuse to tune by a ranking or selection that was made for another target."""
@@ -464,6 +477,21 @@ def _check_recipe(recipe: Recipe, members: Sequence[Checkpoint], through: Sequen
         )
     if needs in ("both", "members") and len(members) < 2:
         raise UsageError(f"recipe {recipe.name} takes two members or more.", why=f"there is {len(members)}")
+
+
+def _check_same(task: Task, fingerprint: str) -> None:
+    """Refuse a target that is not the one that a request was made for."""
+    if task.target.fingerprint != fingerprint:
+        raise changed(task.target.name, "its sentences, its labels or its splits have changed")
+
+
+def _anywhere(metric: str) -> str:
+    """With the whole path of a metric's script, so that it is found from anywhere."""
+    from zookeeper.tuning.metrics import METRICS
+
+    sign, script, rest = re.fullmatch(r"(-?)([^:?]*)(.*)", metric, re.DOTALL).groups()  # type: ignore[union-attr]
+    path = Path(script).expanduser()
+    return f"{sign}{path.absolute()}{rest}" if script not in ("", *METRICS) and path.exists() else metric
 
 
 def _absolute(source: TargetSource) -> TargetSource:

@@ -25,6 +25,9 @@ ERRORS = "ZOO_ERRORS"
 PARENT = "ZOO_PARENT"
 """Names the process that started them."""
 
+WORLD = "ZOO_WORLD"
+"""Says how many it wanted: launchers that find too few devices silently start fewer."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -60,11 +63,19 @@ def team(environ: MutableMapping[str, str] = os.environ) -> Team:
     do so themselves.
 
     Raises:
-        UsageError: Slurm started tasks on several nodes and does not say which is the first.
+        UsageError: Slurm started tasks on several nodes and does not say which is the first; or zoo wanted
+            another number of processes.
     """
     if "RANK" not in environ and int(environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         environ.update(_of_slurm(environ))
-    return Team(int(environ.get("RANK") or 0), int(environ.get("WORLD_SIZE") or 1), bool(environ.get(ERRORS)))
+    size = int(environ.get("WORLD_SIZE") or 1)
+    if size != int(environ.get(WORLD) or size):
+        raise UsageError(
+            f"{environ[WORLD]} processes were asked for, {size} started.",
+            why="Accelerate found fewer devices, or is configured otherwise",
+            fix="accelerate env says what it finds",
+        )
+    return Team(int(environ.get("RANK") or 0), size, bool(environ.get(ERRORS)))
 
 
 def _of_slurm(environ: Mapping[str, str]) -> dict[str, str]:

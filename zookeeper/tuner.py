@@ -6,13 +6,13 @@ import importlib
 import platform
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from zookeeper.outcomes import told_of
 from zookeeper.plans import Plan, Recipe
 from zookeeper.reader import Reader
 from zookeeper.recipes import RECIPES, of_each
-from zookeeper.records import Checkpoint, Labelled, Target, digest_of
+from zookeeper.records import Checkpoint, Labelled, Target, counted, digest_of
 from zookeeper.reporter import Reporter
 from zookeeper.results import Epoch, Trial
 from zookeeper.settings import Settings
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from zookeeper.tuning.problem import Problem
     from zookeeper.tuning.room import Room
 
+T = TypeVar("T")
 Arrays = dict[str, NDArray[Any]]
 Cell = tuple[int, float]
 """A seed, and a share of the training data."""
 
-_LIBRARIES = ("hf-zoo", "torch", "transformers", "datasets", "accelerate", "numpy", "scikit-learn")
+_LIBRARIES = ("hf-zoo", "torch", "transformers", "datasets", "accelerate", "peft", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +60,14 @@ class Task:
 
     @cached_property
     def learnt(self) -> str:
-        """Digest of what is learnt from and validated on."""
+        """Digest of what is learnt from and validated on, with the names of its classes."""
+        parts = {split: self.data[split] for split in ("train", "validation") if split in self.data}
         return digest_of(
-            [self.target.task, *([s, self.digest(s)] for s in ("train", "validation") if s in self.data)]
+            [
+                self.target.task,
+                *([split, self.digest(split)] for split in parts),
+                [self.target.classes[i] for i in _classes_of(parts.values())],
+            ]
         )
 
     def digest(self, split: str) -> str:
@@ -148,14 +154,16 @@ class Tuner:
 
     def _trials(self, work: Work, cells: Sequence[Cell]) -> list[Trial]:
         if work.before:
-            self.trials(work.before, list(dict.fromkeys((seed, 1.0) for seed, _ in cells)))
+            earlier = self.trials(work.before, list(dict.fromkeys((seed, 1.0) for seed, _ in cells)))
+            if all(trial.best_epoch == 0 for trial in earlier):
+                names = ", ".join(task.target.name for task in work.before.tasks)
+                self._reporter.note(f"{names}: no pass was better than none; members go on as they were")
         way = RECIPES[work.recipe.name]
         if way.needs == "members":
             for alone in self._apart(work):
                 self.trials(alone, cells)
-        found = {cell: self._stored(work, cell) for cell in cells}
-        found |= {cell: self._made(work, cell) for cell in self._agreed([c for c in cells if not found[c]])}
-        return [trial for cell in cells if (trial := found[cell])]
+        found = self._leaders({cell: self._stored(work, cell) for cell in cells})
+        return [found[cell] or self._made(work, cell) for cell in cells]
 
     def _partners(self) -> AbstractContextManager[None]:
         """What libraries make of another process that is gone, as what it is."""
@@ -177,39 +185,54 @@ class Tuner:
         task = work.task
         return trial if "test" not in task.data or trial.data.get("test") == task.digest("test") else None
 
-    def _agreed(self, missing: list[Cell]) -> list[Cell]:
-        """What the first process misses: the others may not see its store."""
+    def _leaders(self, seen: T) -> T:
+        """What the first process sees in the store: the others may look a moment sooner or later."""
         if self._team.size == 1:
-            return missing
+            return seen
         from zookeeper.tuning.together import leaders
 
-        return leaders(missing, self._reader.device)
+        return leaders(seen, self._reader.device)
+
+    def _alike(self) -> AbstractContextManager[None]:
+        """Within, what one process fails in all fail in; none may wait for another that gave up."""
+        if self._team.size == 1:
+            return nullcontext()
+        from zookeeper.tuning.together import alike
+
+        return alike(self._reader.device)
 
     # Making one
 
     def _made(self, work: Work, cell: Cell) -> Trial:
         needs = RECIPES[work.recipe.name].needs
         make = {"members": self._combined, "stages": self._meta_trained}.get(needs, self._trained)
-        trial, arrays = make(work, cell)
-        if self._team.leads:
-            self._store.save(trial, arrays)
-            self._room(trial.key).clear()
+        room = self._room(work.plan(*cell))
+        with ExitStack() as held:
+            with self._alike():
+                if self._team.leads:
+                    held.enter_context(room.held())
+            _forget_peak(self._reader.device)
+            trial, arrays = make(work, cell)
+            if self._team.leads:
+                self._store.save(trial, arrays)
+                room.clear()
         return trial
 
     def _trained(self, work: Work, cell: Cell) -> tuple[Trial, Arrays]:
         """Through the loop; only measured where the weights are there already."""
         plan, problem = work.plan(*cell), self._problem(work, cell)
-        known = self._store.whole(Trial, plan.digest)
-        learner, judge = self._learner(work, problem, cell), self._judge(work, problem)
-        with self._training(work, cell, problem, learner, judge) as training:
-            if known is None:
-                with self._following(work, training) as report:
-                    tuned = training.run(report)
-                known = self._trial(plan, tuned.history, tuned.best_epoch, tuned.steps, learner)
-                learned, outputs = tuned.learned, tuned.outputs
-            else:
-                learned = named(self._store.arrays(Trial, plan.digest), "learned")
-                outputs = training.outputs_of(learned)
+        known = self._leaders(self._store.whole(Trial, plan.digest))
+        with self._alike():
+            learner, judge = self._learner(work, problem, cell), self._judge(work, problem)
+        training = self._training(work, cell, problem, learner, judge)
+        if known is None:
+            with self._following(work, training) as report:
+                tuned = training.run(report)
+            known = self._trial(plan, tuned.history, tuned.best_epoch, tuned.steps, learner)
+            learned, outputs = tuned.learned, tuned.outputs
+        else:
+            learned = named(self._store.arrays(Trial, plan.digest), "learned")
+            outputs = training.outputs_of(learned)
         return self._measured(known, work, problem, judge, outputs), _arrays(problem, outputs, learned)
 
     def _combined(self, work: Work, cell: Cell) -> tuple[Trial, Arrays]:
@@ -217,7 +240,7 @@ class Tuner:
         plan, problem = work.plan(*cell), self._problem(work, cell)
         alone = [self._store.load(Trial, one.plan(*cell).digest) for one in self._apart(work)]
         members = {
-            member.name: named(arrays, "outputs")
+            member.name: {part: arrays[f"outputs/{part}"] for part in problem.parts if part != "train"}
             for member, (_, arrays) in zip(work.members, alone, strict=True)
         }
         combined = _code(RECIPES[work.recipe.name].code)(members, problem, work.recipe, seed=plan.seed)
@@ -238,18 +261,16 @@ class Tuner:
         alone = [
             replace(work, tasks=(task,), recipe=suited(of_each(work.recipe), task)) for task in work.tasks
         ]
-        learners = [self._learner(one, self._problem(one, cell), cell) for one in alone]
-        room, started = self._room(plan), time.monotonic()
-        with (
-            room.held() if self._team.leads else nullcontext(),
-            self._reporter.track("learning to learn", int(settings["outer_steps"]), "steps") as advance,
-        ):
+        with self._alike():
+            learners = [self._learner(one, self._problem(one, cell), cell) for one in alone]
+        started, n_steps = time.monotonic(), int(settings["outer_steps"])
+        with self._reporter.track("learning to learn", n_steps, "steps") as advance:
             met = _code(RECIPES[work.recipe.name].code)(
                 learners,
                 work.recipe,
                 seed=plan.seed,
                 accelerator=accelerator_of(self._reader.device, work.recipe.precision),
-                room=room,
+                room=self._room(plan),
                 watch=Watch(),
                 advance=advance,
             )
@@ -282,30 +303,25 @@ class Tuner:
             raise changed(f"the metric {work.metric}", "its code has changed")
         return judge
 
-    @contextmanager
-    def _training(
-        self, work: Work, cell: Cell, problem: Problem, learner: Learner, judge: Judge
-    ) -> Iterator[Training]:
-        """The loop, alone with the state of this trial."""
+    def _training(self, work: Work, cell: Cell, problem: Problem, learner: Learner, judge: Judge) -> Training:
+        """The loop."""
         from zookeeper.tuning.loop import Training, thread_count
 
-        room = self._room(work.plan(*cell))
         frozen = RECIPES[work.recipe.name].needs == "features"
-        with room.held() if self._team.leads else nullcontext():
-            yield Training(
-                learner,
-                problem,
-                judge,
-                work.recipe,
-                seed=cell[0],
-                device=self._reader.device,
-                processes=self._team.size,
-                threads=1 if frozen else thread_count(work.recipe.micro_batches),
-                room=room,
-                watch=Watch(),
-                tracker=self._tracker,
-                logs=self._settings.home / "logs",
-            )
+        return Training(
+            learner,
+            problem,
+            judge,
+            work.recipe,
+            seed=cell[0],
+            device=self._reader.device,
+            processes=self._team.size,
+            threads=1 if frozen else thread_count(work.recipe.micro_batches),
+            room=self._room(work.plan(*cell)),
+            watch=Watch(),
+            tracker=self._tracker,
+            logs=self._settings.home / "logs",
+        )
 
     @contextmanager
     def _following(self, work: Work, training: Training) -> Iterator[Callable[[Progress], None]]:
@@ -336,12 +352,11 @@ class Tuner:
         return self._gathered[1]
 
     def _gather(self, work: Work) -> Materials:
-        if self._team.size == 1:
-            return self._read(work)
-        from zookeeper.tuning.together import leader_first
-
-        with leader_first(self._reader.device):
-            return self._read(work)
+        """What the first process has read, the others find in the store."""
+        with self._alike():
+            first = self._read(work) if self._team.leads else None
+        with self._alike():
+            return first or self._read(work)
 
     def _read(self, work: Work) -> Materials:
         from zookeeper.tuning.materials import Materials
@@ -413,6 +428,17 @@ class Tuner:
         )
 
 
+def _classes_of(parts: Iterable[Labelled]) -> list[int]:
+    """Numbers of the classes that any row has, ascending; none of numbers."""
+    found: set[int] = set()
+    for data in parts:
+        if data.classes:
+            found.update(np.unique(data.labels[counted(data.labels)]).tolist())
+        elif data.labels.ndim == 2:
+            found.update(np.flatnonzero((data.labels == 1).any(axis=0)).tolist())
+    return sorted(found)
+
+
 def suited(recipe: Recipe, task: Task) -> Recipe:
     """A recipe that reads as is usual for a target, where it does not say how."""
     return replace(recipe, reading=recipe.reading.settled(task.target.unit))
@@ -449,6 +475,14 @@ def _arrays(problem: Problem, outputs: Mapping[str, Any], learned: Mapping[str, 
         arrays[f"labels/{name}"] = part.labels
         arrays[f"lengths/{name}"] = part.lengths
     return arrays
+
+
+def _forget_peak(device: str) -> None:
+    """Count memory of the device anew; of a process the system keeps the peak of its whole life."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_bytes(device: str) -> int:

@@ -9,6 +9,7 @@ so that listing a zoo does not wait for torch.
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +79,7 @@ from zookeeper.settings import Settings
 from zookeeper.signing import Signing
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
-from zookeeper.store.files import disk, write
+from zookeeper.store.files import disk
 from zookeeper.team import end_with_parent, leave_error, team
 from zookeeper.tuner import Tuner
 
@@ -585,6 +586,7 @@ class Zoo:
         test: bool = False,
         max_examples: int | None = None,
         through: Sequence[TargetSource | str] = (),
+        controls: int = 0,
         gpus: int | None = None,
         cpu_processes: int | None = None,
         command: str = "",
@@ -605,6 +607,7 @@ class Zoo:
             test: whether to measure on the test split too. Do that once, at the end.
             max_examples: at most so many sentences of each split; None for all.
             through: targets to tune on first, for the recipes ``"sequential"`` and ``"reptile"``.
+            controls: ensembles drawn at random that are tuned too, and the best ranked; see `comparison`.
             gpus: processes with a GPU each, that train together; the result is the same.
             cpu_processes: likewise, without.
             command: what the user typed, for the record.
@@ -622,6 +625,7 @@ class Zoo:
             test=test,
             max_examples=max_examples,
             through=through,
+            controls=controls,
             processes=gpus or cpu_processes or 1,
             command=command,
         )
@@ -655,7 +659,7 @@ class Zoo:
             test: as in `tune`.
             max_examples: as in `tune`.
             through: as in `tune`.
-            controls: ensembles drawn at random, for `compare`.
+            controls: as in `tune`.
             processes: that will train together.
             command: as in `tune`.
         """
@@ -700,6 +704,9 @@ class Zoo:
     ) -> Run:
         """Do what a request asks for; a run that was finished is given as it was stored.
 
+        Where it asks for controls, ensembles of the zoo that were drawn at random are tuned in the same way,
+        and the best ranked; see `comparison`.
+
         Args:
             request: what.
             gpus: as in `tune`.
@@ -710,12 +717,18 @@ class Zoo:
             ZooError: as `tune`.
         """
         known = self.store.run(request.run_id)
-        if known and all(self.store.whole(Trial, trial.key.digest) for trial in known.trials):
+        if known and not all(self.store.whole(Trial, trial.key.digest) for trial in known.trials):
+            known = None
+        if known and not request.controls:
             self.reporter.note(f"this was tuned before ({known.created_at}); showing run {known.id}")
             return known
         if self._started(request, gpus, cpu_processes, tracker):
             return self.run(request.run_id)
-        return self._runner(tracker).run(request)
+        runner = self._runner(tracker)
+        run = known or runner.run(request)
+        if request.controls:
+            runner.compare(request)
+        return run
 
     def forecast(self, request: Request) -> Forecast:
         """What a request would take: trials, steps, memory and time; runs nothing.
@@ -724,23 +737,6 @@ class Zoo:
             ZooError: the target cannot be had.
         """
         return self._runner().forecast(request)
-
-    def compare(
-        self, request: Request, *, gpus: int | None = None, cpu_processes: int | None = None
-    ) -> Comparison:
-        """Tune ensembles of the zoo that were drawn at random, and the best ranked, as a request asks.
-
-        Args:
-            request: with the number of ensembles, of the same size as that of the request.
-            gpus: as in `tune`.
-            cpu_processes: as in `tune`.
-
-        Raises:
-            ZooError: as `tune`; what goes wrong with single ensembles is listed.
-        """
-        if self._started(request, gpus, cpu_processes, None):
-            return self.comparison()
-        return self._runner().compare(request)
 
     def comparison(self) -> Comparison:
         """The latest comparison.
@@ -764,27 +760,29 @@ class Zoo:
     ) -> bool:
         """Whether other processes did it all; where they were started already, they are just this many."""
         processes = gpus or cpu_processes or 1
+        end_with_parent()
         if self.team.size > 1:
             if processes not in (1, self.team.size):
                 raise UsageError(
                     f"{self.team.size} processes were launched already, {processes} are asked for.",
                     fix="leave out --gpus and --cpu-processes",
                 )
-            end_with_parent()
             return False
-        if processes == 1:
-            return False
-        from zookeeper.tuning.launch import start
+        from zookeeper.tuning.launch import check_gpus, start
 
-        path = self.store.unfinished(f"{request.run_id}.json")
-        write(path, encode(request))
-        options = ["--tracker", tracker] if tracker else []
-        start(
-            ["tune", "--apply", str(path), *options],
-            processes,
-            gpus=bool(gpus),
-            environment=self.settings.as_environment(),
-        )
+        check_gpus(gpus or 0)
+        if processes == 1 and not (cpu_processes and self._reader.device != "cpu"):
+            return False
+        with tempfile.TemporaryDirectory(prefix="zoo-request-") as folder:
+            path = Path(folder) / "request.json"
+            path.write_bytes(encode(request))
+            options = ["--tracker", tracker] if tracker else []
+            start(
+                ["tune", "--apply", str(path), *options],
+                processes,
+                gpus=bool(gpus),
+                environment=self.settings.as_environment() | ({} if gpus else {"ZOO_DEVICE": "cpu"}),
+            )
         return True
 
     def runs(self) -> tuple[Run, ...]:

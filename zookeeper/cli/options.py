@@ -21,6 +21,14 @@ Models = Annotated[
         show_default=False,
     ),
 ]
+ModelsOrSelection = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="As in other commands, in order; @selection by default, @ranking:3 for the first three.",
+        show_default=False,
+    ),
+]
 ModelsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -104,7 +112,14 @@ LabelColumn = Annotated[
 ]
 TaskName = Annotated[
     Task | None,
-    typer.Option("--task", help="Inferred by default.", show_default=False, rich_help_panel=_OF_TARGET),
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="token-, text- or pair-classification or -regression, text-multilabel, question-answering; "
+        "inferred by default.",
+        show_default=False,
+        rich_help_panel=_OF_TARGET,
+    ),
 ]
 Columns = Annotated[
     str | None,

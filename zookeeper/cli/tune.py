@@ -37,7 +37,7 @@ _HOW, _WHERE = "The recipe", "Machines and batch systems"
 def tune(
     ctx: typer.Context,
     target: options.TargetIfNew = None,
-    models: options.Models = None,
+    models: options.ModelsOrSelection = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +49,7 @@ def tune(
             rich_help_panel=_HOW,
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many trials, from seed 0 on.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="How many trials, from seed 0 on.")] = 3,
     fractions: Annotated[
         str, typer.Option(metavar="A,B,…", help="Shares of the training data: a learning curve.")
     ] = "1",
@@ -63,7 +63,10 @@ def tune(
         ),
     ] = None,
     controls: Annotated[
-        int, typer.Option(min=0, help="Tune so many random ensembles too, and the best ranked, and compare.")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Tune so many random ensembles too, and the best ranked, and compare."
+        ),
     ] = 0,
     through: Annotated[
         str | None,
@@ -95,39 +98,58 @@ def tune(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=0, help="At most so many passes.", show_default=False, rich_help_panel=_HOW),
+        typer.Option(
+            min=0, metavar="N", help="At most so many passes.", show_default=False, rich_help_panel=_HOW
+        ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Passes without a better validation metric.", show_default=False, rich_help_panel=_HOW
+            min=1,
+            metavar="N",
+            help="Passes without a better validation metric.",
+            show_default=False,
+            rich_help_panel=_HOW,
         ),
     ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            "--learning-rate", "--lr", min=0, help="Of the head.", show_default=False, rich_help_panel=_HOW
+            "--learning-rate",
+            "--lr",
+            min=0,
+            metavar="X",
+            help="Of the head; of members: --set backbone_rate.",
+            show_default=False,
+            rich_help_panel=_HOW,
         ),
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(min=0, help="Of AdamW.", show_default=False, rich_help_panel=_HOW)
+        float | None,
+        typer.Option(min=0, metavar="X", help="Of AdamW.", show_default=False, rich_help_panel=_HOW),
     ] = None,
     micro_batch: Annotated[
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             help="Rows, or sub-words, that go through at a time.",
             show_default=False,
             rich_help_panel=_HOW,
         ),
     ] = None,
     micro_batches: Annotated[
-        int | None, typer.Option(min=1, help="Of a step.", show_default=False, rich_help_panel=_HOW)
+        int | None,
+        typer.Option(min=1, metavar="N", help="Of a step.", show_default=False, rich_help_panel=_HOW),
     ] = None,
     clip: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Largest norm of a gradient; 0 for any.", show_default=False, rich_help_panel=_HOW
+            min=0,
+            metavar="X",
+            help="Largest norm of a gradient; 0 for any.",
+            show_default=False,
+            rich_help_panel=_HOW,
         ),
     ] = None,
     precision: Annotated[
@@ -138,12 +160,15 @@ def tune(
     ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes with a GPU each.", show_default=False, rich_help_panel=_WHERE),
+        typer.Option(
+            min=1, metavar="N", help="Processes with a GPU each.", show_default=False, rich_help_panel=_WHERE
+        ),
     ] = None,
     cpu_processes: Annotated[
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             help="Processes without; the result is the same.",
             show_default=False,
             rich_help_panel=_WHERE,
@@ -184,7 +209,7 @@ def tune(
         ),
     ] = None,
     max_examples: Annotated[
-        int, typer.Option(min=0, help="At most so many sentences of each split; 0 for all.")
+        int, typer.Option(min=0, metavar="N", help="At most so many sentences of each split; 0 for all.")
     ] = 0,
     config: options.Config = None,
     text_column: options.TextColumn = None,
@@ -203,8 +228,11 @@ def tune(
     Checkpoints are those of the latest selection, unless others are named. What was interrupted goes on with
     the same command.
 
-    `zoo tune -t conll2000 @selection`    `zoo tune -t conll2000 roberta-base --recipe full --gpus 2 --test`
-    `zoo tune -t conll2000 --fractions 0.01,0.1,1`    `zoo tune -t conll2000 --controls 20`
+    `zoo tune -t conll2000 @selection`    `zoo tune -t conll2000 --controls 20`
+
+    `zoo tune -t conll2000 roberta-base --recipe full --gpus 2 --test`
+
+    `zoo tune -t conll2000 --fractions 0.01,0.1,1`
     """
     zoo = ctx.obj
     if apply or resume:
@@ -213,17 +241,16 @@ def tune(
         request = zoo.load_request(apply) if apply else zoo.interrupted(resume)
     else:
         request = _request(ctx)
-    if plan:
+    if plan and zoo.team.leads:
         save_text(encode(request).decode(), plan)
         say(f"Written: {plan}    Do it: zoo tune --apply {shlex.quote(str(plan))}")
-    if dry_run:
+    if dry_run and zoo.team.leads:
         show(tuned.forecast(zoo.forecast(request)), as_json=json)
     if dry_run or plan:
         return
     run = zoo.carry_out(request, gpus=gpus, cpu_processes=cpu_processes, tracker=tracker)
-    comparison = zoo.compare(request, gpus=gpus, cpu_processes=cpu_processes) if request.controls else None
     if zoo.team.shows:
-        show(tuned.comparison(comparison, run) if comparison else tuned.run(run), as_json=json)
+        show(tuned.comparison(zoo.comparison(), run) if request.controls else tuned.run(run), as_json=json)
 
 
 def runs(ctx: typer.Context, json: Json = False) -> None:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import torch
 from accelerate.commands.launch import launch_command, launch_command_parser
@@ -21,8 +22,19 @@ from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from zookeeper.errors import TerminatedError, ZooError
-from zookeeper.team import ERRORS, PARENT, found_error
+from zookeeper.errors import TerminatedError, UsageError, ZooError
+from zookeeper.team import ERRORS, PARENT, WORLD, found_error
+
+
+def check_gpus(wanted: int) -> None:
+    """Refuse to take more GPUs than there are; accelerators of other kinds count too.
+
+    Raises:
+        UsageError: there are fewer on this machine.
+    """
+    there = torch.accelerator.device_count()
+    if wanted > there:
+        raise UsageError(f"{wanted} GPUs were asked for, there are {there} here.", fix="--cpu-processes N")
 
 
 def start(arguments: Sequence[str], processes: int, *, gpus: bool, environment: Mapping[str, str]) -> None:
@@ -41,6 +53,7 @@ def start(arguments: Sequence[str], processes: int, *, gpus: bool, environment: 
     wanted = dict(environment) | {
         # Not the modules of the working folder, which may be somebody else's.
         "PYTHONSAFEPATH": "1",
+        WORLD: str(processes),
         # As many threads as one process would have: the loop takes its share of them.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(torch.get_num_threads()),
     }
@@ -65,12 +78,18 @@ def start(arguments: Sequence[str], processes: int, *, gpus: bool, environment: 
             raise TerminatedError(
                 "stopped; what was trained is kept.", fix="the same command goes on from there"
             ) from stopped
-        except ChildFailedError as failed:
-            error = found_error(Path(folder))
-            first = next(iter(failed.failures.values()))
-            raise error or ZooError(
-                "a training process failed.", why=f"process {first.local_rank} ended with {first.exitcode}"
+        except (ChildFailedError, CalledProcessError) as failed:
+            raise found_error(Path(folder)) or ZooError(
+                "a training process failed.", why=_end(failed)
             ) from failed
+
+
+def _end(failed: ChildFailedError | CalledProcessError) -> str:
+    """How a process ended: one of several, or the one that Accelerate starts where it finds one device."""
+    if isinstance(failed, CalledProcessError):
+        return f"it ended with {failed.returncode}"
+    first = next(iter(failed.failures.values()))
+    return f"process {first.local_rank} ended with {first.exitcode}"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ the weights are the same to the bit; with more, up to the rounding of their sum.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,21 +18,27 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.commands.config.config_args import default_config_file, load_config_from_file
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast_object_list, find_executable_batch_size, send_to_device
+from accelerate.utils import (
+    broadcast_object_list,
+    find_executable_batch_size,
+    gather_object,
+    send_to_device,
+)
 from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from zookeeper.errors import DegenerateInputError, OutOfMemoryError, UsageError
 from zookeeper.plain import decode
-from zookeeper.plans import Recipe
+from zookeeper.plans import Precision, Recipe
 from zookeeper.results import Epoch
 from zookeeper.tuning.batches import Examples, Step, cut, steps
 from zookeeper.tuning.learner import Batch, Learner
@@ -46,6 +53,8 @@ Arrays = dict[str, NDArray[Any]]
 _PROGRESS, _BEST = "progress.json", "best.safetensors"
 # Processes look at each other's wishes after so many steps, and an accelerator is asked for its losses.
 _STRIDE = 4
+# Beside the wishes of a watch: the loss is no number.
+_FAIL = 3
 # Without gradients more fits than in a micro-batch.
 _EVALUATED = 4
 
@@ -173,6 +182,7 @@ class Training:
         self._position = _Position()
         self._best: Arrays = {}
         self._unsettled: list[tuple[Step, torch.Tensor]] = []
+        self._failure: DegenerateInputError | None = None
         self._started = time.monotonic()
         if tracker:
             self._accelerator.init_trackers("zookeeper", config=_flat(recipe, seed))
@@ -271,13 +281,15 @@ class Training:
         """Take the losses of the last steps from the device; weights that came of others are never saved.
 
         Raises:
-            DegenerateInputError: one is not finite.
+            DegenerateInputError: one is not finite. Of several processes all come to `_attend` first.
         """
         where, first = self._position, len(self._position.losses)
         for number, (whole, on_device) in enumerate(self._unsettled, first + 1):
             losses = on_device.tolist()
             if not np.isfinite(losses).all():
-                raise self._diverged(number, whole, losses)
+                self._failure = self._failure or self._diverged(number, whole, losses)
+                if self._world == 1:
+                    raise self._failure
             where.losses.append(losses)
         self._unsettled.clear()
 
@@ -358,13 +370,13 @@ class Training:
         budget = self._recipe.micro_batch
         if self._accelerator.is_main_process:
             module = self._learner.module.to(self._accelerator.device).train()
-            try:
-                with self._forked(), self._accelerator.autocast():
-                    budget = find_executable_batch_size(attempt, starting_batch_size=budget)()
-            except RuntimeError as error:
-                if not reached:
-                    raise
-                raise reached[-1] from error
+            with self._forked(), self._accelerator.autocast():
+                try:
+                    budget = attempt(budget)
+                except RuntimeError:
+                    if not reached:
+                        raise
+                    budget = _largest(attempt, budget, reached)
         return int(broadcast_object_list([budget])[0])
 
     # Validation
@@ -424,10 +436,14 @@ class Training:
     # State
 
     def _attend(self) -> None:
-        """Save, or save and end, where that is wished for."""
+        """Save, or save and end, where that is wished for, or fail with another process."""
         wish = self._watch.wish
         if self._world > 1:
+            self._settle()
+            wish = _FAIL if self._failure else wish
             wish = int(self._accelerator.gather(torch.tensor([wish], device=self._accelerator.device)).max())
+        if wish == _FAIL:
+            raise next(filter(None, gather_object([self._failure])))
         if wish:
             self._save()
         if wish == 2:
@@ -494,6 +510,24 @@ def accelerator_of(
     )
 
 
+def configured_precision() -> Precision:
+    """Of the products, where it is left to Accelerate: by the environment, else by the user's configuration.
+
+    Raises:
+        UsageError: it is none that recipes know.
+    """
+    found = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if not found and Path(default_config_file).is_file():
+        found = load_config_from_file(None).mixed_precision
+    for known in get_args(Precision):
+        if (found or "no") == known:
+            return cast(Precision, known)
+    raise UsageError(
+        f"Accelerate is configured to compute in {found}, which no recipe does.",
+        fix=f"--precision one of: {', '.join(get_args(Precision))}",
+    )
+
+
 def thread_count(micro_batches: int) -> int:
     """Threads of the processor for each process: its share when every micro-batch of a step has its own."""
     return max(1, torch.get_num_threads() // micro_batches)
@@ -504,6 +538,19 @@ def _flat(recipe: Recipe, seed: int) -> dict[str, Any]:
     plain = asdict(recipe)
     reading, settings = plain.pop("reading"), plain.pop("settings")
     return {k: v for k, v in (plain | reading | settings | {"seed": seed}).items() if v is not None}
+
+
+def _largest(attempt: Callable[[int], int], budget: int, reached: Sequence[OutOfMemoryError]) -> int:
+    """The largest budget below this one that fits.
+
+    Raises:
+        OutOfMemoryError: none does; the last that was reached.
+    """
+    try:
+        found: int = find_executable_batch_size(attempt, starting_batch_size=int(0.9 * budget))()
+    except RuntimeError as error:
+        raise reached[-1] from error
+    return found
 
 
 def _factor(progress: float, recipe: Recipe) -> float:

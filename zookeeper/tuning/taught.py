@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 
+from zookeeper.errors import UsageError
 from zookeeper.plans import Recipe
 from zookeeper.records import counted
 from zookeeper.teaching import Form, lesson
@@ -81,8 +82,15 @@ class Taught(Joint):
 
         Raises:
             CheckpointError: the student cannot be read, or not be trained.
+            UsageError: its vectors are to be normalized, so that they would mean nothing to its LogME.
             DegenerateInputError: features say nothing of the labels.
         """
+        if recipe.settings["normalize"]:
+            raise UsageError(
+                "a student's vectors are not normalized.",
+                why="its LogME is of its features as they are",
+                fix="--set normalize=false",
+            )
         alone = Materials(materials.names[:1], materials.corpora, materials.folders[:1])
         joint = Joint.of(alone, problem, recipe, seed=seed, device=device)
         train, settings = problem.parts["train"], recipe.settings

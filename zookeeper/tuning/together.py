@@ -8,19 +8,30 @@ from datetime import timedelta
 from typing import TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch.distributed import DistError
 
-from zookeeper.errors import TerminatedError
+from zookeeper.errors import TerminatedError, ZooError
 
 T = TypeVar("T")
 
 
 @contextmanager
-def leader_first(device: str) -> Iterator[None]:
-    """Let the first process do something before all others, which find it done."""
-    with _state(device).main_process_first():
+def alike(device: str) -> Iterator[None]:
+    """Let no process go on without the others: all come here, and fail where one of them does.
+
+    Raises:
+        ZooError: that of the first process that failed.
+    """
+    own = None
+    try:
         yield
+    except ZooError as error:
+        own = error
+    _state(device)
+    for failure in gather_object([own]):
+        if failure is not None:
+            raise failure from own
 
 
 def leaders(value: T, device: str) -> T:
