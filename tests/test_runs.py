@@ -615,7 +615,7 @@ def test_changed_labels_make_other_trials(lab: Zoo, tmp_path: Path, trained: lis
     assert before.id != after.id
 
 
-@pytest.mark.parametrize("option", [("--seeds", 2), ("-t", "x"), ("bert",), ("--test",), ("--lr", 1)])
+@pytest.mark.parametrize("option", [("--seeds", 2), ("-t", "x"), ("bert",), ("--test",), ("--columns", "a")])
 def test_a_plan_takes_no_other_options(zoo: Line, lab: Zoo, tmp_path: Path, option: tuple[Any, ...]) -> None:
     target, job = words(tmp_path / "t"), tmp_path / "job.json"
     zoo("tune", "-t", target, "bert", "--plan", job)
@@ -628,8 +628,17 @@ def test_a_file_that_is_no_plan_is_refused(zoo: Line, lab: Zoo, tmp_path: Path) 
     assert "there is no file" in zoo("tune", "--apply", tmp_path / "none.json").stderr
     (tmp_path / "job.json").write_text('{"a": 1}')
     done = zoo("tune", "--apply", tmp_path / "job.json")
-    assert done.exit_code == 1
-    assert "error:" in done.stderr
+    assert done.exit_code == 2
+    assert "is no plan of zoo tune" in done.stderr
+
+
+def test_a_run_does_not_go_on_with_other_hyper_parameters(zoo: Line, lab: Zoo, tmp_path: Path) -> None:
+    target, job = words(tmp_path / "t"), tmp_path / "job.json"
+    zoo("tune", "-t", target, "bert", "--lr", "0.01", "--epochs", "2", "--plan", job)
+    done = zoo("tune", "--apply", job, "--lr", "0.02", "--epochs", "3")
+    assert done.exit_code == 2
+    assert "learning_rate was 0.01, 0.02 is asked for" in done.stderr
+    assert "epochs was 2, 3 is asked for" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -705,7 +714,7 @@ def test_interrupted_runs_of_another_version_do_not_hide_the_others(
 
 
 def test_what_goes_on_takes_no_other_options(zoo: Line, lab: Zoo) -> None:
-    for option in (("--lr", 1), ("--seeds", 2), ("--apply", "job.json"), ("bert",)):
+    for option in (("--layer", 1), ("--seeds", 2), ("--apply", "job.json"), ("bert",)):
         done = zoo("tune", "--resume", "0123", *option)
         assert done.exit_code == 2
         assert "means nothing with" in done.stderr

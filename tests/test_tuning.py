@@ -524,7 +524,7 @@ def test_every_step_is_reported() -> None:
     assert [progress.made for progress in seen] == list(range(1, tuned.steps + 1))
     assert tuned.steps == trained.n_steps == 4 * 6
     assert {progress.epoch for progress in seen} == {1, 2, 3, 4}
-    assert str(seen[0]).startswith("pass 1, loss ")
+    assert str(seen[0]).startswith("loss ")
 
 
 # Memory
@@ -862,3 +862,24 @@ def test_head_takes_nothing_along_from_another_target() -> None:
     head = Head.of(case.materials, case.problem, SHORT, seed=0, device="cpu")
     with pytest.raises(UsageError, match="takes nothing along"):
         head.begin(train(case, SHORT).learned)
+
+
+# Trackers
+
+
+def test_a_tracker_follows_every_pass(tmp_path: Path) -> None:
+    case = blobs()
+    learner = Head.of(case.materials, case.problem, SHORT, seed=0, device="cpu")
+    training = Training(
+        learner, case.problem, case.judge(), SHORT, seed=0, tracker="tensorboard", logs=tmp_path
+    )
+    followed = training.run()
+    (events,) = (tmp_path / "zookeeper").glob("events.out.*")
+    assert b"validation" in events.read_bytes()
+    assert same(followed, train(case, SHORT))
+
+
+def test_a_tracker_that_is_not_there_is_named() -> None:
+    with pytest.raises(UsageError, match="no tracker nonsense") as caught:
+        train(blobs(), SHORT, tracker="nonsense")
+    assert "tensorboard" in (caught.value.why or "")

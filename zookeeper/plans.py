@@ -41,8 +41,8 @@ class Recipe:
     """
 
     name: str = "head"
-    epochs: int = 20
-    patience: int = 20
+    epochs: int = 40
+    patience: int = 10
     micro_batch: int = 256
     micro_batches: int = 2
     learning_rate: float = 3e-3

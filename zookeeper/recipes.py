@@ -166,7 +166,7 @@ RECIPES = Registry[Way](
             "zookeeper.tuning.taught:Taught.of",
             "both",
             "the first member is fine-tuned, and what the others say of the target teaches it "
-            "(You et al. 2021)",
+            "(You et al. 2022)",
             {
                 **_FULL_HELP,
                 "strength": "of the teaching, beside the loss",

@@ -144,13 +144,17 @@ class Runner:
 
         Raises:
             NotFoundError: there is no such file.
-            IntegrityError: it is no request.
+            UsageError: it is no request.
         """
         try:
             return decode(Request, path.read_bytes())
         except OSError as error:
             raise NotFoundError(
                 f"there is no file {path}.", fix="zoo tune … --plan FILE writes one"
+            ) from error
+        except IntegrityError as error:
+            raise UsageError(
+                f"{path} is no plan of zoo tune.", why=error.why, fix="zoo tune … --plan FILE writes one"
             ) from error
 
     def interrupted(self, run_id: str) -> Request:
@@ -171,7 +175,7 @@ class Runner:
         """The requests of all runs that were begun and not finished."""
         found = []
         for path in sorted(self._store.unfinished("").glob("*.json")):
-            with suppress(IntegrityError, NotFoundError):  # of another version; or finished just now
+            with suppress(UsageError, NotFoundError):  # of another version; or finished just now
                 found.append(self.load(path))
         return found
 
@@ -344,6 +348,10 @@ class Runner:
         """What else one would take: the best ranked for this target, the first, the latest selection."""
         k, rivals = len(work.members), []
         ranking = self._store.load_note("ranking", Ranking)
+        if ranking is None or aim(ranking.target) != aim(work.task.target):
+            self._reporter.note(
+                f"not compared with the best ranked: that takes zoo rank -t {work.task.target.name} before"
+            )
         if ranking and aim(ranking.target) == aim(work.task.target):
             ranked = self._there(score.revision for score in ranking.scores)
             rivals += [(f"first {k} by {ranking.by}", ranked[:k]), ("first alone", ranked[:1])]

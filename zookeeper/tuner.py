@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Arrays = dict[str, NDArray[Any]]
+
+# Letters of a member's name in front of a bar.
+_SHOWN = 16
 Cell = tuple[int, float]
 """A seed, and a share of the training data."""
 
@@ -226,6 +229,8 @@ class Tuner:
             learner, judge = self._learner(work, problem, cell), self._judge(work, problem)
         training = self._training(work, cell, problem, learner, judge)
         if known is None:
+            if self._room(plan).latest():
+                self._reporter.note("going on where it was interrupted")
             with self._following(work, training) as report:
                 tuned = training.run(report)
             known = self._trial(plan, tuned.history, tuned.best_epoch, tuned.steps, learner)
@@ -326,8 +331,9 @@ class Tuner:
     @contextmanager
     def _following(self, work: Work, training: Training) -> Iterator[Callable[[Progress], None]]:
         """Shows where a training stands."""
-        names = ", ".join(member.name for member in work.members)
-        with self._reporter.track(f"tuning {names}", training.n_steps, "steps") as advance:
+        first, *more = (member.name for member in work.members)
+        name = f"{first[:_SHOWN]}{f' +{len(more)}' if more else ''}"
+        with self._reporter.track(f"tuning {name}", training.n_steps, "steps") as advance:
             shown = 0
 
             def report(progress: Progress) -> None:

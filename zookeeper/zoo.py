@@ -759,6 +759,8 @@ class Zoo:
         self, request: Request, gpus: int | None, cpu_processes: int | None, tracker: str | None
     ) -> bool:
         """Whether other processes did it all; where they were started already, they are just this many."""
+        if gpus and cpu_processes:
+            raise UsageError("processes have a GPU each, or none has.", fix="--gpus or --cpu-processes")
         processes = gpus or cpu_processes or 1
         end_with_parent()
         if self.team.size > 1:

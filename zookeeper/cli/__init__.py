@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from zookeeper.cli import care, collect, measure, publish, tune
 from zookeeper.cli.output import Terminal, say, show_error, show_zoo_error
-from zookeeper.errors import ZooError
+from zookeeper.errors import TerminatedError, ZooError
 from zookeeper.zoo import Zoo, leave_error
 
 _BUG = 70
@@ -39,7 +39,8 @@ class _Group(TyperGroup):
                 show_zoo_error(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            say("\nStopped. What was finished is kept; the same command goes on from there.")
+            if not leave_error(TerminatedError("stopped.")):
+                say("\nStopped. What was finished is kept; the same command goes on from there.")
             raise typer.Exit(130) from error
         except BrokenPipeError as error:
             # Whoever read our output went away; so do we, and Python must not complain when it flushes.

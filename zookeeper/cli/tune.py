@@ -237,8 +237,10 @@ def tune(
     zoo = ctx.obj
     if apply or resume:
         written = "apply" if apply else "resume"
-        options.only(ctx, written, "gpus", "cpu_processes", "tracker", "dry_run", "plan", "json")
+        beside = ("gpus", "cpu_processes", "tracker", "dry_run", "plan", "json", *_HYPER_PARAMETERS)
+        options.only(ctx, written, *beside)
         request = zoo.load_request(apply) if apply else zoo.interrupted(resume)
+        _check_same(ctx.params, request.recipe)
     else:
         request = _request(ctx)
     if plan and zoo.team.leads:
@@ -300,6 +302,20 @@ def _recipe(typed: Mapping[str, Any]) -> Recipe:
         reading=options.reading(typed["layer"], typed["pool"], typed["max_length"]),
         **{name: typed[name] for name in _HYPER_PARAMETERS if typed[name] is not None},
     )
+
+
+def _check_same(typed: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse hyper-parameters other than those that a run was begun with."""
+    given = {name: typed[name] for name in _HYPER_PARAMETERS if typed[name] is not None}
+    other = {name: value for name, value in given.items() if value != getattr(recipe, name)}
+    if other:
+        raise UsageError(
+            "a run goes on as it was begun.",
+            why="; ".join(
+                f"{name} was {getattr(recipe, name)}, {value} is asked for" for name, value in other.items()
+            ),
+            fix="leave them out; or begin another run, without --resume and --apply",
+        )
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

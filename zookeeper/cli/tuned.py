@@ -124,7 +124,9 @@ def _of_the_best(found: Run) -> list[str]:
     """Whose weights are published, and what else its recipe has to say."""
     best = found.best
     notes = []
-    if passes := len(best.history) - 1 if best.history else 0:
+    if best.history and best.best_epoch == 0:
+        notes.append("No pass was better than none: these are the weights that it began with.")
+    elif passes := len(best.history) - 1 if best.history else 0:
         whose = f" of seed {best.key.seed}, the best on validation" if len(found.seeds) > 1 else ""
         notes.append(f"Weights of pass {best.best_epoch} of {passes}{whose}.")
     names = [member.name for member in found.members]
@@ -151,13 +153,18 @@ def _scalar(value: Any) -> str | None:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value) if isinstance(value, int | str) else None
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value if isinstance(value, str) else None
 
 
 def _of_all_trials(trials: Sequence[Trial]) -> list[str]:
     """What they took."""
     n = len(trials)
-    cost = f"{n} trial{'s' * (n > 1)}, {sum(trial.seconds for trial in trials):,.1f} s"
+    steps, processes = sum(trial.steps for trial in trials), max(trial.processes for trial in trials)
+    cost = f"{n} trial{'s' * (n > 1)}, {steps:,} steps, {sum(trial.seconds for trial in trials):,.1f} s"
+    if processes > 1:
+        cost += f" in {processes} processes"
     if peak := max(trial.peak_bytes for trial in trials):
         cost += f", at most {size(peak)} of memory"
     padded = [trial.padded for trial in trials if trial.padded is not None]

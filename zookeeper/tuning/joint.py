@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from zookeeper.errors import CheckpointError, OutOfMemoryError, UsageError
 from zookeeper.extract import Encoder, Windows, compared, load, ranges, theirs
+from zookeeper.outcomes import told_of
 from zookeeper.plans import Recipe, Setting
 from zookeeper.records import IGNORED, Corpus, Reading
 from zookeeper.tuning.learner import Batch, summed_loss
@@ -197,7 +198,7 @@ class Joint:
         widths = []
         for number, (name, (text, encoder)) in enumerate(zip(materials.names, members, strict=True)):
             _freeze(encoder.model, whole=number in frozen, embeddings=_EMBEDDINGS in frozen)
-            with _named(name), theirs(), _memory_for(name):
+            with told_of(name), theirs(), _memory_for(name):
                 widths.append(_settled(encoder, text.inputs(source, tried)))
         with _drawn(seed):
             head = torch.nn.Linear(sum(widths) * (2 if unit == "pair" else 1), problem.n_outputs)
@@ -346,7 +347,7 @@ def _opened(
     name: str, folder: Path, corpora: Mapping[str, Corpus], reading: Reading, settings: Settings, seed: int
 ) -> tuple[Text, Encoder]:
     """A member, and what it reads."""
-    with _named(name), _drawn(seed):
+    with told_of(name), _drawn(seed):
         loaded = load(folder, reading)
         windows = {source: Windows.of(corpus, loaded, reading) for source, corpus in corpora.items()}
         model = _prepared(loaded.model, settings)
@@ -493,15 +494,6 @@ def _depths(model: torch.nn.Module) -> dict[str, int]:
 
 
 # Errors and randomness
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Say which member an error is of."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{name}: {error.message}", why=error.why, fix=error.fix) from error
 
 
 @contextmanager

@@ -123,10 +123,9 @@ def _signals() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the agent's own words on processes that end; they have said why."""
-    logger = logging.getLogger("torch.distributed.elastic")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

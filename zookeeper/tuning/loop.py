@@ -95,7 +95,7 @@ class Progress:
     rate: float
 
     def __str__(self) -> str:
-        return f"pass {self.epoch}, loss {self.loss:.4g}, rate {self.rate:.1e}"
+        return f"loss {self.loss:.3g}"
 
 
 @dataclass(slots=True)
@@ -497,8 +497,12 @@ def accelerator_of(
     Raises:
         UsageError: there is no such tracker.
     """
-    if tracker and tracker not in {known.name for known in get_available_trackers()}:
-        raise UsageError(f"there is no tracker {tracker} here.", fix=f"pip install {tracker}")
+    if tracker and tracker not in (there := {str(known.value) for known in get_available_trackers()}):
+        raise UsageError(
+            f"there is no tracker {tracker} here.",
+            why=f"Accelerate finds: {', '.join(sorted(there)) or 'none'}",
+            fix="pip install tensorboard, trackio, wandb, …; or leave out --tracker",
+        )
     if AcceleratorState._shared_state:  # of an earlier training in this process, with its own precision
         AcceleratorState._reset_state()
     return Accelerator(

@@ -158,7 +158,7 @@ def _drawn(sentences: NDArray[np.int64], fraction: float, seed: int) -> NDArray[
     """A share of the sentences; a smaller share is part of a larger one."""
     if not 0 < fraction <= 1:
         raise UsageError(f"a fraction of {fraction:g} is none.", fix="above 0, up to 1")
-    n = int(fraction * len(sentences))
+    n = int(fraction * len(sentences) + 1e-9)  # 0.29 of 100 is 28.999…
     if not n:
         raise UsageError(
             f"{fraction:g} of {len(sentences):,} sentences is none.", fix=f"{1 / len(sentences):.2g} or more"
