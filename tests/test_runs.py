@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -781,7 +782,8 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float],
     """A metric that always gives the same value; the cache of evaluate is a folder of its own."""
     for name in ("HF_MODULES_CACHE", "HF_METRICS_CACHE", "HF_EVALUATE_CACHE"):
         monkeypatch.setattr(f"evaluate.config.{name}", tmp_path / "evaluate" / name)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "evaluate" / "HF_MODULES_CACHE"), *sys.path])
+    importlib.invalidate_caches()
     for module in [name for name in sys.modules if name.startswith("evaluate_modules")]:
         monkeypatch.delitem(sys.modules, module)
 
