@@ -28,13 +28,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp, softmax
 
 from zookeeper.errors import DegenerateInputError, UsageError
-from zookeeper.records import counted
+from zookeeper.records import Kind, counted
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-
-Kind = Literal["classes", "labels", "numbers"]
-"""What an example has: one of several classes, several labels at once, or a number."""
 
 Way = Literal["mean", "vote", "weighted", "stacked"]
 

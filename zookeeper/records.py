@@ -30,6 +30,9 @@ Task = Literal[
     "pair-regression",
 ]
 
+Kind = Literal["classes", "labels", "numbers"]
+"""What an example has: one of several classes, several labels at once, or a number."""
+
 EXTRACTOR_VERSION = 1
 """Raised when `extract` would give other numbers for the same key."""
 
@@ -726,6 +729,11 @@ class Target:
     def multilabel(self) -> bool:
         """Whether an example may have several classes at once, or none."""
         return self.task == "text-multilabel"
+
+    @property
+    def kind(self) -> Kind:
+        """What an example has."""
+        return "labels" if self.multilabel else "numbers" if self.regression else "classes"
 
     @property
     def numbers(self) -> bool:

@@ -105,7 +105,6 @@ class Runner:
         """
         from zookeeper.tuning.loop import configured_precision
         from zookeeper.tuning.metrics import Judge, metric_of
-        from zookeeper.tuning.problem import Problem
 
         names = listed(names)
         members = self._collection.chosen(names)
@@ -120,8 +119,7 @@ class Runner:
         recipe = replace(recipe, precision=recipe.precision or configured_precision())
         stages = [target_source(one) for one in through]
         metric = _anywhere(metric) if metric else metric_of(task.target)
-        kind = Problem.kind_of(task.target)
-        judge = Judge.of(metric, task.target.classes, kind, offline=self._settings.offline)
+        judge = Judge.of(metric, task.target.classes, task.target.kind, offline=self._settings.offline)
         return Request(
             target=_absolute(asked),
             fingerprint=task.target.fingerprint,

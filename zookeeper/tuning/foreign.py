@@ -12,7 +12,7 @@ from datasets import LargeList, List, Value
 from numpy.typing import NDArray
 
 from zookeeper.errors import NotFoundError, OfflineError, UsageError
-from zookeeper.tuning.problem import Kind
+from zookeeper.records import Kind
 
 # Counting downloads means asking a server that has nothing to do with metrics.
 evaluate.config.HF_UPDATE_DOWNLOAD_COUNTS = False

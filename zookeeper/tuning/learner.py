@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from zookeeper.tuning.problem import Kind
+from zookeeper.records import Kind
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,8 @@ from datasets import Features, List, Value
 from numpy.typing import NDArray
 
 from zookeeper.errors import UsageError
-from zookeeper.records import Target, counted
+from zookeeper.records import Kind, Target, counted
 from zookeeper.tuning.foreign import Measure, Results, Rows, load, measure_of, unfit
-from zookeeper.tuning.problem import Kind
 
 # Ours
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DataError, DegenerateInputError, UsageError
-from zookeeper.records import Labelled, Target, counted
-
-Kind = Literal["classes", "labels", "numbers"]
-"""What an example has: one of several classes, several labels at once, or a number."""
+from zookeeper.records import Kind, Labelled, Target, counted
 
 _VALIDATION_SHARE = 0.1
 
@@ -73,11 +70,6 @@ class Problem:
         if not all(np.isfinite(part.labels[part.counts]).all() for part in self.parts.values()):
             raise DegenerateInputError("labels are not finite (infinity).")
 
-    @staticmethod
-    def kind_of(target: Target) -> Kind:
-        """What an example of a target has."""
-        return "labels" if target.multilabel else "numbers" if target.regression else "classes"
-
     @classmethod
     def of(cls, target: Target, data: Mapping[str, Labelled], *, seed: int, fraction: float = 1.0) -> Problem:
         """All of a target, or part of its training sentences.
@@ -104,7 +96,7 @@ class Problem:
         chosen["train"] = _drawn(chosen["train"], fraction, seed)
         names: list[str] = [name for name in ("train", "validation", "test") if name in chosen]
         parts = {name: Part.of(sources[name], data[sources[name]], chosen[name]) for name in names}
-        return cls(parts, cls.kind_of(target), target.classes)
+        return cls(parts, target.kind, target.classes)
 
     @property
     def n_outputs(self) -> int:
