@@ -27,7 +27,7 @@ for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ZOO_HOME", 
     os.environ.pop(_name, None)
 
 import pytest
-from loopback import WRITE_TOKEN, LoopbackHub
+from loopback import WRITE_TOKEN, LoopbackHub, read_folder
 from tiny import FAMILIES, TEXT, make_checkpoint
 from typer.testing import CliRunner
 
@@ -123,3 +123,43 @@ def target_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             blocks.append("\n".join(f"{w} {t}" for w, t in zip(line.split(), tags, strict=True)))
         (folder / f"{split}.conll").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def zoo_hub(hub: LoopbackHub, checkpoints: dict[str, Path]) -> LoopbackHub:
+    """A Hub with checkpoints, a chunking dataset behind a script, and the text of the named probe."""
+    card = b"---\nlicense: mit\nbase_model: some/parent\ntags: [tiny]\n---\n# A card\n"
+    hub.add("model", "FacebookAI/roberta-base", read_folder(checkpoints["roberta"]), alias="roberta-base")
+    hub.add(
+        "model", "me/bert", read_folder(checkpoints["bert"]) | {"README.md": card, "extra.bin": b"x" * 999}
+    )
+    return hub
+
+
+@pytest.fixture
+def conll(zoo_hub: LoopbackHub, tmp_path: Path) -> str:
+    """CoNLL-2000 as the Hub has it: a loading script on main, the data in the parquet branch."""
+    import datasets
+
+    tags = datasets.List(datasets.ClassLabel(names=["O", "B-NP", "I-NP"]))
+    features = datasets.Features(
+        {"id": datasets.Value("string"), "tokens": datasets.List(datasets.Value("string"))}
+    )
+    features |= {"pos_tags": tags, "chunk_tags": tags}
+    files = {}
+    for split, lines in (("train", TEXT * 2), ("test", TEXT[:4])):
+        words = [line.split() for line in lines]
+        chunks = [[len(w) % 3 for w in line] for line in words]
+        columns = {
+            "id": [str(i) for i in range(len(words))],
+            "tokens": words,
+            "pos_tags": chunks,
+            "chunk_tags": chunks,
+        }
+        path = tmp_path / f"{split}.parquet"
+        datasets.Dataset.from_dict(columns, features=datasets.Features(features)).to_parquet(path)
+        files[f"conll2000/{split}/0000.parquet"] = path.read_bytes()
+    zoo_hub.add(
+        "dataset", "eriktks/conll2000", {"conll2000.py": b"raise SystemExit", "README.md": b"# CoNLL"}
+    )
+    return zoo_hub.branch("dataset", "eriktks/conll2000", "refs/convert/parquet", files)

@@ -69,6 +69,7 @@ class Pull:
     author: str
     base: str
     files: Files = field(default_factory=dict)
+    status: Literal["open", "closed", "merged"] = "open"
 
     @property
     def ref(self) -> str:
@@ -189,6 +190,11 @@ def _mapping(parse: Callable[[Any], Any], text: str | bytes | None) -> dict[str,
     return {}
 
 
+def _as_json(text: str) -> Any:
+    """YAML as JSON can hold it."""
+    return json.loads(json.dumps(yaml.safe_load(text), default=str))
+
+
 def _parameters(files: Files) -> Counter[str]:
     """Parameters by dtype, from the headers of safetensors files."""
     counts: Counter[str] = Counter()
@@ -203,8 +209,7 @@ def _parameters(files: Files) -> Counter[str]:
 def _info(repo: _Repo, commit: _Commit, *, blobs: bool) -> dict[str, Any]:
     """All that the info routes say of a repository at a commit."""
     files = commit.files
-    card = _mapping(yaml.safe_load, _front_matter(files.get("README.md", b"").decode(errors="replace")))
-    card = json.loads(json.dumps(card, default=str))
+    card = _mapping(_as_json, _front_matter(files.get("README.md", b"").decode(errors="replace")))
     info: dict[str, Any] = {
         "id": repo.id,
         "author": repo.id.split("/")[0],
@@ -285,6 +290,18 @@ class _Fault:
     pattern: re.Pattern[str]
     left: int | None
     reply: _Reply
+    skip: int = 0
+    late: bool = False
+
+    def takes(self, method: str, target: str) -> bool:
+        """Whether this request is one of those that it was planned for; it counts them."""
+        if self.left == 0 or self.method not in (None, method) or not self.pattern.search(target):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.left = self.left and self.left - 1
+        return True
 
 
 _Handler = Callable[..., _Reply]
@@ -312,6 +329,7 @@ class LoopbackHub:
         self._aliases: dict[tuple[Kind, str], str] = {}
         self._uploads: dict[str, bytes] = {}
         self._faults: list[_Fault] = []
+        self._meanwhile: list[tuple[re.Pattern[str], Callable[[], object]]] = []
         self._requests: list[Request] = []
         self._lock = threading.RLock()
         self._server = _Server(("127.0.0.1", 0), partial(_Wire, self))
@@ -387,6 +405,19 @@ class LoopbackHub:
             for pull, old, new in trees
         ]
 
+    def end(self, kind: Kind, repo_id: str, number: int, status: Literal["open", "closed", "merged"]) -> None:
+        """Close a pull request, merge it into main, or open it again, as the owner does."""
+        with self._lock:
+            repo = self._repos[kind, repo_id]
+            pull = repo.pulls[number - 1] = replace(repo.pulls[number - 1], status=status)
+            if status == "merged":
+                repo.append("main", repo.at(pull.ref).files, f"Merge {pull.title}")
+
+    def remove(self, kind: Kind, repo_id: str) -> None:
+        """Let a repository vanish."""
+        with self._lock:
+            del self._repos[kind, repo_id]
+
     @property
     def requests(self) -> list[Request]:
         """What was asked since the start or the last `clear`, in order of arrival."""
@@ -405,6 +436,8 @@ class LoopbackHub:
         *,
         method: str | None = None,
         times: int | None = 1,
+        skip: int = 0,
+        late: bool = False,
         headers: Mapping[str, str] | None = None,
         body: bytes = b'{"error": "planned failure"}',
     ) -> None:
@@ -415,11 +448,17 @@ class LoopbackHub:
             pattern: a regular expression, searched for in the quoted path with its query.
             method: only requests of this method; a download is a HEAD and then a GET.
             times: how many requests; None is all until `recover`.
+            skip: how many of them are answered as they deserve before that.
+            late: do what they ask for all the same, and keep the answer back.
         """
+        reply = _Reply(status, body, headers or {})
         with self._lock:
-            self._faults.append(
-                _Fault(method, re.compile(pattern), times, _Reply(status, body, headers or {}))
-            )
+            self._faults.append(_Fault(method, re.compile(pattern), times, reply, skip, late))
+
+    def meanwhile(self, pattern: str, action: Callable[[], object]) -> None:
+        """Do something of somebody else's once, just before a request of this path is answered."""
+        with self._lock:
+            self._meanwhile.append((re.compile(pattern), action))
 
     def recover(self) -> None:
         """Drop the planned failures."""
@@ -429,19 +468,22 @@ class LoopbackHub:
     def answer(self, method: str, target: str, headers: Message, body: bytes) -> _Reply:
         """Reply to a request and record it, one at a time."""
         with self._lock:
-            try:
-                reply = self._planned(method, target) or self._dispatch(method, target, headers, body)
-            except _Refusal as refusal:
-                reply = refusal.reply
+            for due in [one for one in self._meanwhile if one[0].search(target)]:
+                self._meanwhile.remove(due)
+                due[1]()
+            fault = next((fault for fault in self._faults if fault.takes(method, target)), None)
+            if fault is None or fault.late:
+                reply = self._deserved(method, target, headers, body)
+            if fault:
+                reply = fault.reply
             self._requests.append(Request(method, target, reply.status, "Authorization" in headers))
             return reply
 
-    def _planned(self, method: str, target: str) -> _Reply | None:
-        for fault in self._faults:
-            if fault.left != 0 and fault.method in (None, method) and fault.pattern.search(target):
-                fault.left = fault.left and fault.left - 1
-                return fault.reply
-        return None
+    def _deserved(self, method: str, target: str, headers: Message, body: bytes) -> _Reply:
+        try:
+            return self._dispatch(method, target, headers, body)
+        except _Refusal as refusal:
+            return refusal.reply
 
     def _dispatch(self, method: str, target: str, headers: Message, body: bytes) -> _Reply:
         path, _, query = target.partition("?")
@@ -517,6 +559,23 @@ class LoopbackHub:
             listed[groups[folder]].append({"name": name, "ref": ref, "targetCommit": sha})
         return _json(listed)
 
+    @_route("GET", f"{_API}/commits/(?P<rev>[^/]+)")
+    def _commits(self, call: _Call, repo: _Repo, commit: _Commit) -> _Reply:
+        listed, last = [], commit
+        while last:
+            said = {"id": last.sha, "title": last.title, "message": "", "date": last.date}
+            listed.append(said | {"authors": [{"user": repo.id.split("/")[0]}]})
+            last = last.parent
+        return _json(listed)
+
+    @_route("GET", "/api/(?P<kind>models|datasets|spaces)")
+    def _list(self, call: _Call, kind: str) -> _Reply:
+        wanted, words = set(call.query.get("filter", [])), call.query.get("search", [""])[-1]
+        repos = [repo for repo in self._repos.values() if f"{repo.kind}s" == kind]
+        seen = [repo for repo in repos if not repo.private or repo.owned_by(call.user)]
+        infos = [_info(repo, repo.at("main"), blobs=False) for repo in seen]
+        return _json([info for info in infos if wanted <= set(info["tags"]) and words in info["id"]])
+
     @_route("GET", f"{_API}/auth-check")
     def _auth_check(self, call: _Call, repo: _Repo) -> _Reply:
         self._pass_gate(repo, call.user)
@@ -525,19 +584,22 @@ class LoopbackHub:
     @_route("GET", f"{_API}/discussions")
     def _discussions(self, call: _Call, repo: _Repo) -> _Reply:
         asked = {key: values[-1] for key, values in call.query.items()}
-        none = asked.get("type") == "discussion" or asked.get("status") == "closed"
+        statuses = {"open": ("open",), "closed": ("closed", "merged")}.get(asked.get("status", "all"))
+        none = asked.get("type") == "discussion"
         shown = [
             {
                 "num": pull.number,
                 "title": pull.title,
                 "author": {"name": pull.author},
-                "status": "open",
+                "status": pull.status,
                 "isPullRequest": True,
                 "createdAt": repo.at(pull.ref).date,
                 "repo": {"name": repo.id, "type": repo.kind},
             }
             for pull in repo.pulls
-            if not none and asked.get("author") in (None, pull.author)
+            if not none
+            and asked.get("author") in (None, pull.author)
+            and (statuses is None or pull.status in statuses)
         ]
         return _json({"discussions": shown, "count": len(shown), "start": 0})
 
@@ -602,6 +664,8 @@ class LoopbackHub:
     def _commit(self, call: _Call, repo: _Repo, revision: str) -> _Reply:
         user, as_pull, head = call.writer(), call.flag("create_pr"), repo.at(revision)
         own_pull = any((pull.ref, pull.author) == (revision, user.name) for pull in repo.pulls)
+        if any(pull.ref == revision and pull.status != "open" for pull in repo.pulls):
+            raise _Refusal(403, "This pull request is not open")
         if not (as_pull or own_pull or repo.owned_by(user)):
             raise _Refusal(403, "Forbidden: pass create_pr=1 to open a pull request instead")
         header, *lines = [json.loads(line) for line in call.body.splitlines()]

@@ -291,7 +291,8 @@ def timeless(run: dict[str, Any]) -> dict[str, Any]:
         for trial in run["trials"]
     ]
     trials = [{name: value for name, value in trial.items() if name not in told} for trial in trials]
-    return {name: value for name, value in run.items() if name not in told} | {"trials": trials}
+    kept = {name: value for name, value in run.items() if name not in told}
+    return kept | {"trials": trials, "request": run["request"] | {"command": ""}}
 
 
 def test_a_pipe_that_lacks_a_letter_is_no_error(measured: Zoo, tmp_path: Path) -> None:

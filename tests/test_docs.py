@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from loopback import LoopbackHub, read_folder
-from test_line import conll, zoo_hub  # noqa: F401 fixtures
 
 from zookeeper.cli import app
 from zookeeper.probes import PROBES, TARGETS
@@ -38,7 +37,7 @@ def test_the_python_of_the_readme_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     checkpoints: dict[str, Path],
-    zoo_hub: LoopbackHub,  # noqa: F811
+    zoo_hub: LoopbackHub,
 ) -> None:
     zoo_hub.add("model", "google-bert/bert-base-cased", read_folder(checkpoints["bert"]))
     monkeypatch.chdir(tmp_path)

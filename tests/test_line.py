@@ -20,17 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload ra
 
 
 @pytest.fixture
-def zoo_hub(hub: LoopbackHub, checkpoints: dict[str, Path]) -> LoopbackHub:
-    """A Hub with checkpoints, a chunking dataset behind a script, and the text of the named probe."""
-    card = b"---\nlicense: mit\nbase_model: some/parent\ntags: [tiny]\n---\n# A card\n"
-    hub.add("model", "FacebookAI/roberta-base", read_folder(checkpoints["roberta"]), alias="roberta-base")
-    hub.add(
-        "model", "me/bert", read_folder(checkpoints["bert"]) | {"README.md": card, "extra.bin": b"x" * 999}
-    )
-    return hub
-
-
-@pytest.fixture
 def wikitext(zoo_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The dataset of the named probe, pinned to its commit on the loopback Hub."""
     path = tmp_path / "wiki.parquet"
@@ -40,33 +29,6 @@ def wikitext(zoo_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     probe = replace(probes.PROBES["wikitext2"], commit=commit)
     monkeypatch.setattr(reader, "PROBES", Registry("probe", "none", {"wikitext2": probe}))
     return commit
-
-
-@pytest.fixture
-def conll(zoo_hub: LoopbackHub, tmp_path: Path) -> str:
-    """CoNLL-2000 as the Hub has it: a loading script on main, the data in the parquet branch."""
-    tags = datasets.List(datasets.ClassLabel(names=["O", "B-NP", "I-NP"]))
-    features = datasets.Features(
-        {"id": datasets.Value("string"), "tokens": datasets.List(datasets.Value("string"))}
-    )
-    features |= {"pos_tags": tags, "chunk_tags": tags}
-    files = {}
-    for split, lines in (("train", TEXT * 2), ("test", TEXT[:4])):
-        words = [line.split() for line in lines]
-        chunks = [[len(w) % 3 for w in line] for line in words]
-        columns = {
-            "id": [str(i) for i in range(len(words))],
-            "tokens": words,
-            "pos_tags": chunks,
-            "chunk_tags": chunks,
-        }
-        path = tmp_path / f"{split}.parquet"
-        datasets.Dataset.from_dict(columns, features=datasets.Features(features)).to_parquet(path)
-        files[f"conll2000/{split}/0000.parquet"] = path.read_bytes()
-    zoo_hub.add(
-        "dataset", "eriktks/conll2000", {"conll2000.py": b"raise SystemExit", "README.md": b"# CoNLL"}
-    )
-    return zoo_hub.branch("dataset", "eriktks/conll2000", "refs/convert/parquet", files)
 
 
 def test_add_pins_the_canonical_name_and_downloads_no_weights(zoo: Zoo, zoo_hub: LoopbackHub) -> None:
@@ -264,7 +226,11 @@ def test_push_opens_a_pull_request_when_asked(zoo: Zoo, zoo_hub: LoopbackHub, co
     refused = zoo("push", run, "bob/theirs")
     assert refused.exit_code != 0
     assert "--create-pr" in refused.stderr
-    done = zoo("push", run, "bob/theirs", "--create-pr", "--json")
+    unconfirmed = zoo("push", run, "bob/theirs", "--create-pr", "--json")
+    assert unconfirmed.exit_code == 4
+    assert "--yes-open-pr-on bob/theirs" in unconfirmed.stderr
+    assert not zoo_hub.pulls("model", "bob/theirs")
+    done = zoo("push", run, "bob/theirs", "--create-pr", "--yes-open-pr-on", "bob/theirs", "--json")
     assert done.exit_code == 0, done.stderr
     assert b"Bob wrote this." in zoo_hub.files("model", "bob/theirs")["README.md"], "main is as it was"
     (pull,) = zoo_hub.pulls("model", "bob/theirs")
@@ -280,8 +246,9 @@ def test_push_never_replaces_a_card_that_it_cannot_read(
     zoo("add", "me/bert")
     run = zoo("tune", "-t", "conll2000", "me/bert", "--json").json["id"]
     done = zoo("push", run, "alice/mine", "--dry-run")
-    assert done.exit_code == 2, done.stderr
-    assert "zoo did not write" in done.stderr
+    assert done.exit_code == 1, done.stderr
+    assert "alice/mine" in done.stderr
+    assert "metadata of the card cannot be read" in done.stderr
 
 
 def test_push_needs_a_token_that_may_write(
@@ -312,7 +279,7 @@ def test_the_token_is_in_nothing_that_is_written(
     zoo("add", "me/bert")
     run = zoo("tune", "-t", "conll2000", "me/bert", "--json").json["id"]
     zoo_hub.fail(500, "whoami", times=None)
-    monkeypatch.setattr("zookeeper.hub._ATTEMPTS", 1)
+    monkeypatch.setattr("zookeeper.hub.client.ATTEMPTS", 1)
     for command in (("push", run, "alice/x"), ("show", "me/bert"), ("card", run), ("runs",)):
         done = zoo(*command)
         said += done.stdout + done.stderr
@@ -347,7 +314,7 @@ def test_what_the_hub_refuses_is_said_with_the_right_exit_code(
     words: str,
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("zookeeper.hub.sleep", waits.append)
+    monkeypatch.setattr("zookeeper.hub.client.sleep", waits.append)
     zoo_hub.fail(status, "api/models", times=None, headers=headers)
     done = zoo("add", "me/bert")
     assert done.exit_code == exit_code
@@ -361,7 +328,7 @@ def test_what_the_hub_refuses_is_said_with_the_right_exit_code(
 def test_a_hub_that_was_busy_for_a_moment_is_no_error(
     zoo: Zoo, zoo_hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zookeeper.hub.sleep", lambda _: None)
+    monkeypatch.setattr("zookeeper.hub.client.sleep", lambda _: None)
     zoo_hub.fail(503, "api/models", times=2)
     assert zoo("add", "me/bert").exit_code == 0
 

@@ -344,3 +344,66 @@ def test_validates_cards(hub, api):
     with pytest.warns(UserWarning, match="empty or missing"):
         empty = [CommitOperationAdd("README.md", b"# Nothing\n")]
         api.create_commit("alice/me", operations=empty, commit_message="Empty")
+
+
+def test_lists_datasets_by_tag_and_name(hub, api):
+    hub.add("dataset", "org/exam", {}, info={"tags": ["benchmark:official"]})
+    hub.add("dataset", "org/other", {})
+    hub.add("dataset", "bob/exam", {}, private=True, info={"tags": ["benchmark:official"]})
+    hub.add("model", "org/exam", MODEL)
+    assert [info.id for info in api.list_datasets(benchmark="official", search="exam")] == ["org/exam"]
+    assert {info.id for info in api.list_datasets()} == {"org/exam", "org/other"}
+    assert [info.id for info in api.list_models()] == ["org/exam"]
+
+
+def test_lists_commits_newest_first(hub, api):
+    first = hub.add("model", NAME, MODEL)
+    second = hub.commit("model", NAME, {"new": b""}, message="Add new")
+    listed = api.list_repo_commits(NAME)
+    assert [(one.commit_id, one.title) for one in listed] == [(second, "Add new"), (first, "initial commit")]
+
+
+def test_a_pull_request_ends(hub, api):
+    hub.add("model", "bob/model", MODEL)
+    for number, status in ((1, "closed"), (2, "merged")):
+        api.create_commit(
+            "bob/model",
+            [CommitOperationAdd("notes.txt", str(number).encode())],
+            commit_message=f"Add {number}",
+            create_pr=True,
+        )
+        hub.end("model", "bob/model", number, status)
+        with pytest.raises(HfHubHTTPError, match="not open"):
+            api.create_commit(
+                "bob/model",
+                [CommitOperationAdd("notes.txt", b"more")],
+                commit_message="More",
+                revision=f"refs/pr/{number}",
+            )
+    assert {one.num: one.status for one in api.get_repo_discussions("bob/model")} == {
+        1: "closed",
+        2: "merged",
+    }
+    assert not list(api.get_repo_discussions("bob/model", discussion_status="open"))
+    assert hub.files("model", "bob/model")["notes.txt"] == b"2"
+
+
+def test_a_failure_may_come_late_or_after_others(hub, api):
+    hub.add("model", "alice/model", MODEL)
+    hub.fail(503, "/commit/", skip=1, late=True)
+    for name in ("one", "two"):
+        add = [CommitOperationAdd(name, b"")]
+        if name == "one":
+            api.create_commit("alice/model", add, commit_message=name)
+        else:
+            with pytest.raises(HfHubHTTPError, match="503"):
+                api.create_commit("alice/model", add, commit_message=name)
+    assert {"one", "two"} <= set(hub.files("model", "alice/model")), "what was asked for was done"
+
+
+def test_somebody_else_acts_meanwhile(hub, api):
+    hub.add("model", "alice/model", MODEL)
+    hub.meanwhile("/revision/", lambda: hub.remove("model", "alice/model"))
+    assert api.model_info("alice/model").id == "alice/model"
+    with pytest.raises(RepositoryNotFoundError):
+        api.model_info("alice/model", revision="main")

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,10 +25,27 @@ from zookeeper.pictures import (
     draw_curve,
     draw_gains,
     draw_kappa,
+    draw_lineage,
     draw_map,
+    draw_ranking,
     shown,
 )
-from zookeeper.results import BestSet, Control, Convergence, Covariance, Pick, Selection, Trial
+from zookeeper.records import Checkpoint, Reading, Revision
+from zookeeper.results import (
+    Baseline,
+    BestSet,
+    Control,
+    Convergence,
+    Covariance,
+    Epoch,
+    Estimate,
+    Outcome,
+    Pick,
+    Ranking,
+    Score,
+    Selection,
+    Trial,
+)
 
 NAMES = tuple(f"organisation/checkpoint-{i}" for i in range(8))
 HOSTILE = (
@@ -66,6 +83,36 @@ def settling() -> Convergence:
     return Convergence((100, 300, 1000), (None, 1.5, 0.0), (0.8, 0.95, 1.0), (8.9, 0.6), "wikitext2", 34)
 
 
+def ranked(names: tuple[str, ...] = NAMES, **known: Any) -> Ranking:
+    scores = tuple(
+        Score(
+            name,
+            Revision(name, "main", "a" * 40),
+            {"logme": Estimate(2 - 0.01 * i, 1.9 - 0.01 * i, 2.1 - 0.01 * i)},
+            layer="last",
+            dimension=8,
+            examples=100,
+            evidence="e" * 64,
+            tier="ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i // 3],
+        )
+        for i, name in enumerate(names)
+    )
+    floors = Baseline("any checkpoint, on average", 1.95), Baseline("most parameters", 1.97, "x/y", 3)
+    fields: dict[str, Any] = {"baselines": floors, "replicates": 200}
+    return Ranking(TARGET, "train", "logme", "last", Reading(), scores, **(fields | known))
+
+
+def made(name: str, *bases: str) -> Checkpoint:
+    return Checkpoint(Revision(name, "main", "a" * 40), (), base_models=bases)
+
+
+def family(names: tuple[str, ...] = NAMES) -> list[Checkpoint]:
+    """The first is made from what is not in the zoo, each other from the one before and the first."""
+    first, *others = names
+    descent = [made(name, before, first) for before, name in zip(names, others, strict=False)]
+    return [made(first, "elsewhere/base"), *descent]
+
+
 PICTURES: dict[str, Callable[[Path], None]] = {
     "kappa": lambda path: draw_kappa(zoo(), path),
     "gains": lambda path: draw_gains(chosen(), path),
@@ -73,6 +120,9 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "convergence": lambda path: draw_convergence(settling(), path),
     "comparison": lambda path: draw_comparison(comparison(), path),
     "curve": lambda path: draw_curve(learning((0.01, 0.1, 1.0)), path),
+    "passes": lambda path: draw_curve(run(trial(0), trial(1, validation=0.7)), path),
+    "ranking": lambda path: draw_ranking(ranked(), path),
+    "lineage": lambda path: draw_lineage(family(), path, picks=NAMES[:2]),
 }
 NUMBER = re.compile(r"−?\d+(\.\d+)?").fullmatch
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF"}
@@ -87,11 +137,14 @@ def texts(path: Path) -> list[str]:
     return ["".join(node.itertext()) for node in tree.iter("{http://www.w3.org/2000/svg}text")]
 
 
-@each_picture
-@each_kind
+@pytest.mark.parametrize(
+    ("picture", "ending"),
+    [*((picture, ".svg") for picture in PICTURES), *product(("gains", "lineage"), (".png", ".pdf"))],
+)
 def test_a_picture_is_what_its_ending_says_and_the_same_each_time(
-    tmp_path: Path, draw: Callable[[Path], None], ending: str
+    tmp_path: Path, picture: str, ending: str
 ) -> None:
+    draw = PICTURES[picture]
     first, second = tmp_path / f"first{ending}", tmp_path / f"second{ending.upper()}"
     draw(first)
     draw(second)
@@ -133,13 +186,13 @@ def test_a_folder_that_does_not_exist_is_an_error_of_storage(
 def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "kappa.png"
     path.write_bytes(b"old")
-    monkeypatch.setattr(pictures, "_dendrogram", lambda *_: 1 / 0)
+    monkeypatch.setattr(pictures.kappa, "_dendrogram", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         draw_kappa(zoo(), path)
     assert path.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("picture", ["kappa", "gains", "map"])
+@pytest.mark.parametrize("picture", ["kappa", "gains", "map", "ranking", "lineage"])
 def test_every_name_is_text_that_can_be_found(tmp_path: Path, picture: str) -> None:
     PICTURES[picture](tmp_path / "picture.svg")
     written = texts(tmp_path / "picture.svg")
@@ -158,8 +211,13 @@ def test_no_name_breaks_a_picture_or_warns(tmp_path: Path, ending: str) -> None:
             tmp_path / f"gains{ending}",
         )
         draw_comparison(comparison(names=HOSTILE), tmp_path / f"comparison{ending}")
+        draw_ranking(
+            ranked(HOSTILE, baselines=tuple(Baseline(name, 1.0) for name in HOSTILE)),
+            tmp_path / f"ranking{ending}",
+        )
+        draw_lineage([made("x", *HOSTILE)], tmp_path / f"lineage{ending}")
     if ending == ".svg":
-        for picture in ("kappa", "map", "gains", "comparison"):
+        for picture in ("kappa", "map", "gains", "comparison", "ranking", "lineage"):
             written = texts(tmp_path / f"{picture}.svg")
             for name in HOSTILE:
                 assert any(shown(name) in text for text in written), name
@@ -220,7 +278,8 @@ def boxes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def measured(figure: Any, *args: Any, **kwargs: Any) -> None:
         renderer = figure.canvas.get_renderer()
         for text in figure.axes[0].texts:
-            text.update_positions(renderer)
+            if isinstance(text, matplotlib.text.Annotation):
+                text.update_positions(renderer)
             found[text.get_text()] = matplotlib.text.Text.get_window_extent(text, renderer)
         save(figure, *args, **kwargs)
 
@@ -378,12 +437,12 @@ def test_random_ensembles_that_are_all_alike_are_drawn(tmp_path: Path, values: t
 
 def test_dots_of_alike_ensembles_lie_side_by_side() -> None:
     heights = np.array([0.0, 1.0, 2.0, 30.0])
-    offsets = pictures._side_by_side(heights, diameter=5.0, widest=50.0)
+    offsets = pictures.comparison._side_by_side(heights, diameter=5.0, widest=50.0)
     places = np.stack([offsets, heights], axis=1)
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)[np.triu_indices(4, 1)]
     assert (apart >= 5).all()
     assert offsets[3] == 0
-    assert np.abs(pictures._side_by_side(np.zeros(100), 5.0, 20.0)).max() <= 20
+    assert np.abs(pictures.comparison._side_by_side(np.zeros(100), 5.0, 20.0)).max() <= 20
 
 
 def test_a_curve_has_marks_at_its_shares_and_the_commonest_answer(tmp_path: Path) -> None:
@@ -406,13 +465,157 @@ def test_a_curve_is_of_validation_where_not_all_was_tested(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("trials", "why"),
     [
-        ([trial(0), trial(1)], "one share"),
+        ([replace(trial(seed), history=(Epoch(1, 0.5, None),)) for seed in (0, 1)], "no value"),
+        ([replace(trial(0), history=())], "no value"),
         ([trial(0, 0.1, validation=None, test=None), trial(0, validation=None, test=None)], "no value"),
     ],
 )
 def test_what_is_no_curve_is_refused(tmp_path: Path, trials: list[Trial], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         draw_curve(run(*trials), tmp_path / "curve.png")
+    assert not list(tmp_path.iterdir())
+
+
+def passing(*metrics: float | None, seed: int = 0, best: int = 1) -> Trial:
+    """A trial with these metrics after its passes."""
+    history = tuple(Epoch(number, None, metric) for number, metric in enumerate(metrics))
+    return replace(trial(seed), history=history, best_epoch=best)
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], None]) -> list[tuple[list[float], list[float]]]:
+    """What was plotted on the first axes."""
+    found: list[tuple[list[float], list[float]]] = []
+    save = matplotlib.figure.Figure.savefig
+
+    def noted(figure: Any, *args: Any, **kwargs: Any) -> None:
+        found.extend((list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[0].lines)
+        save(figure, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(matplotlib.figure.Figure, "savefig", noted)
+        draw()
+    return found
+
+
+def test_a_run_on_one_share_is_drawn_pass_by_pass_with_the_mean_as_far_as_all_seeds_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = passing(0.1, 0.5, 0.75), passing(0.25, 0.7, 0.25, 0.8, None, seed=1, best=3)
+    drawn = lines(monkeypatch, lambda: draw_curve(run(one, other), tmp_path / "curve.svg"))
+    assert ([0, 1, 2], [0.1, 0.5, 0.75]) in drawn
+    assert ([0, 1, 2, 3], [0.25, 0.7, 0.25, 0.8]) in drawn
+    assert ([1, 3], [0.5, 0.8]) in drawn
+    assert ([0, 1, 2], pytest.approx([0.175, 0.6, 0.5])) in drawn
+    written = texts(tmp_path / "curve.svg")
+    assert "Pass by pass: span f1 on conll2000, validation" in written
+    assert {"2 seeds", "0.6500 ± 0.2121", "the commonest answer", "0.1234"} <= set(written)
+
+
+def test_one_seed_has_no_mean_beside_it(tmp_path: Path) -> None:
+    draw_curve(run(passing(0.1, 0.5)), tmp_path / "curve.svg")
+    written = texts(tmp_path / "curve.svg")
+    assert {"1 seed", "0.5000"} <= set(written)
+    assert not any("mean over seeds" in text for text in written)
+
+
+def test_bands_of_picks_and_of_random_sets_are_drawn_where_they_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = Control("random sets", 5.0, spread=(4.0, 6.0), below=1.0)
+    random = tuple(Estimate(float(j), j - 1.0, j + 1.0) for j in range(8))
+    flat, known = chosen(controls=(control,)), chosen(controls=(control,), random=random)
+    drawn = [lines(monkeypatch, lambda s=s: draw_gains(s, tmp_path / "gains.svg")) for s in (flat, known)]
+    assert any(heights == [5.0] * 10 for _, heights in drawn[0])
+    assert any(heights == [0, *range(8), 7] for _, heights in drawn[1])
+    for selection, bands in ((flat, 1), (known, 1), (chosen(), 0), (chosen(band=((1.0, 2.0),) * 8), 1)):
+        draw_gains(selection, tmp_path / "gains.svg")
+        assert bodies(tmp_path / "gains.svg") == bands
+    assert any("5th to 95th percentile" in text for text in texts(tmp_path / "gains.svg"))
+
+
+def test_a_band_of_one_pick_has_a_width(tmp_path: Path) -> None:
+    one = replace(chosen(), picks=chosen().picks[:1], band=((2.0, 3.0),))
+    draw_gains(one, tmp_path / "band.svg")
+    draw_gains(replace(one, band=((2.0, 2.0),)), tmp_path / "none.svg")
+    assert (tmp_path / "band.svg").read_bytes() != (tmp_path / "none.svg").read_bytes()
+
+
+def test_a_ranking_names_checkpoints_tiers_and_baselines_and_counts_failures(tmp_path: Path) -> None:
+    failures = (Outcome("bad/one", "failed"), Outcome("bad/two", "failed"))
+    draw_ranking(ranked(failures=failures), tmp_path / "ranking.svg")
+    written = texts(tmp_path / "ranking.svg")
+    assert "8 checkpoints for conll2000, by LogME" in written
+    assert {"A", "B", "C", "any checkpoint, on average", "most parameters", *NAMES} <= set(written)
+    assert not {"bad/one", "D"} & set(written)
+    assert any("failed: 2 checkpoints" in text for text in written)
+
+
+def test_the_axis_of_a_ranking_does_not_begin_at_0(tmp_path: Path) -> None:
+    draw_ranking(ranked(), tmp_path / "ranking.svg")
+    assert all(float(text) > 1.5 for text in texts(tmp_path / "ranking.svg") if NUMBER(text))
+
+
+def test_a_ranking_without_a_bootstrap_has_neither_bars_nor_tiers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = tuple(
+        replace(score, tier=None, estimates={"logme": Estimate(score.estimates["logme"].value)})
+        for score in ranked().scores
+    )
+    bare = replace(ranked(), scores=scores, replicates=0, baselines=())
+    drawn = lines(monkeypatch, lambda: draw_ranking(bare, tmp_path / "ranking.svg"))
+    assert len(drawn) == 1
+    assert not {"A", "B", "C"} & set(texts(tmp_path / "ranking.svg"))
+
+
+@pytest.mark.parametrize(("m", "note"), [(60, False), (61, True)])
+def test_the_first_60_of_a_ranking_are_drawn(tmp_path: Path, m: int, note: bool) -> None:
+    draw_ranking(ranked(tuple(f"checkpoint-{i}" for i in range(m))), tmp_path / "ranking.svg")
+    written = texts(tmp_path / "ranking.svg")
+    assert "checkpoint-59" in written
+    assert "checkpoint-60" not in written
+    assert any("the first 60 are drawn" in text for text in written) == note
+    assert any(text.startswith(f"{m} checkpoints for") for text in written)
+
+
+def test_a_ranking_without_scores_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="without scores"):
+        draw_ranking(ranked(()), tmp_path / "ranking.svg")
+
+
+def test_a_lineage_names_what_is_not_in_the_zoo_and_says_so(tmp_path: Path) -> None:
+    draw_lineage(family(), tmp_path / "lineage.svg", picks=NAMES[:1])
+    written = texts(tmp_path / "lineage.svg")
+    assert {"Lineage of 8 checkpoints", "elsewhere/base"} <= set(written)
+    assert any("hollow: not in the zoo" in text and "ringed: chosen" in text for text in written)
+    draw_lineage([made("a"), made("b")], tmp_path / "lineage.svg")
+    assert any("no card names a base" in text for text in texts(tmp_path / "lineage.svg"))
+
+
+def test_a_lineage_of_many_counts_those_that_have_no_place(tmp_path: Path) -> None:
+    many = [made(f"owner/checkpoint-{i:03}", "a-base") for i in range(120)]
+    draw_lineage(many, tmp_path / "lineage.svg", picks=["owner/checkpoint-119"])
+    written = texts(tmp_path / "lineage.svg")
+    named = [text for text in written if text.startswith("owner/")]
+    assert "owner/checkpoint-119" in named
+    assert f"+{120 - len(named)} more" in written
+
+
+def test_words_of_a_lineage_do_not_overlap(tmp_path: Path, boxes: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"organisation/checkpoint-{i}{'-long' * (i % 4)}" for i in range(40)]
+    bases = [[names[j] for j in rng.integers(0, i, size=2)] if i % 3 else [] for i in range(40)]
+    many = [made(name, *each) for name, each in zip(names, bases, strict=True)]
+    draw_lineage(many, tmp_path / "lineage.svg")
+    assert len(boxes) >= 40
+    assert not overlapping(boxes.values())
+
+
+def test_a_lineage_of_none_or_with_a_foreign_pick_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no checkpoints"):
+        draw_lineage([], tmp_path / "lineage.svg")
+    with pytest.raises(UsageError, match="gpt5 is not among"):
+        draw_lineage(family(), tmp_path / "lineage.svg", picks=["gpt5"])
     assert not list(tmp_path.iterdir())
 
 
@@ -423,3 +626,8 @@ def test_no_folder_of_this_machine_is_in_a_picture(tmp_path: Path) -> None:
     for name in ("c.svg", "curve.svg"):
         assert "somebody" not in (tmp_path / name).read_text(encoding="utf-8")
         assert any("span f1 on mine" in text for text in texts(tmp_path / name))
+    draw_ranking(replace(ranked(), target=local), tmp_path / "r.svg")
+    assert "somebody" not in (tmp_path / "r.svg").read_text(encoding="utf-8")
+    draw_lineage([made("/home/somebody/x", "/home/somebody/base")], tmp_path / "l.svg", picks=["x"])
+    assert "somebody" not in (tmp_path / "l.svg").read_text(encoding="utf-8")
+    assert {"x", "base"} <= set(texts(tmp_path / "l.svg"))

@@ -183,20 +183,21 @@ def test_stability_equals_the_literal_counts(seed: int, m: int, r: int) -> None:
     def choose(kappa: Array) -> list[int]:
         return [int(i) for i in np.argsort(kappa.sum(axis=0))[-2:]]
 
-    def value(kappa: Array, picks: Sequence[int]) -> float:
-        return float(kappa[:, list(picks)].sum())
+    def totals(kappa: Array, picks: Sequence[int]) -> Array:
+        return np.cumsum(kappa[:, list(picks)].sum(axis=0))
 
     replicates = [random_kappa(seed + i, m) for i in range(r)]
     picks = choose(random_kappa(seed + r, m))
-    found, expected = (f(picks, iter(replicates), choose, value) for f in (stability, literal.stability))
+    found, expected = (f(picks, iter(replicates), choose, totals) for f in (stability, literal.stability))
     np.testing.assert_array_equal(found.share, expected.share)
-    np.testing.assert_array_equal(found.regret, expected.regret)
+    np.testing.assert_allclose(found.regret, expected.regret, atol=1e-12)
+    np.testing.assert_array_equal(found.totals, expected.totals)
     assert (found.regret >= 0).all()
 
 
 def test_stability_needs_a_replicate() -> None:
     with pytest.raises(DegenerateInputError, match="at least one replicate"):
-        stability([0], [], lambda kappa: [0], lambda kappa, picks: 0.0)
+        stability([0], [], lambda kappa: [0], lambda kappa, picks: np.zeros(1))
 
 
 def test_one_sentence_is_refused() -> None:

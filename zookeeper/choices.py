@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -31,6 +32,7 @@ from zookeeper.uncertainty import stability
 
 _RUNNER_UP = 0.2  # of the replicates, from which a checkpoint that was not picked is worth naming
 _K = 5  # to pick, unless told otherwise
+_FIFTH_TO_95TH = 0.05, 0.95
 _RANDOM_SETS = 1_000
 _RANDOM_SETS_BY_EVIDENCE = 100  # each costs an eigendecomposition
 
@@ -91,13 +93,15 @@ def select(
     """
     distinct = _Distinct.of(kappa, terms, costs)
     choice = distinct.choose(distinct.alone)
+    controls, random = distinct.controls(choice, _places(kappa.names, ranked))
     found = replace(
         _named(kappa, distinct.among_all(choice), costs),
         start=terms.start,
         copies=_groups(kappa.names, copies(kappa.matrix)),
         merged=() if terms.dedupe is None else _groups(kappa.names, groups(distinct.information)),
         near=near_duplicates(kappa),
-        controls=distinct.controls(choice, _places(kappa.names, ranked)),
+        controls=controls,
+        random=random,
         budget=terms.budget,
     )
     if terms.exact:
@@ -140,19 +144,14 @@ def select_for_target(
     )
     ways["first of the ranking"] = range(k)
     ways["the best alone"] = [max(range(len(names)), key=lambda item: stack.evidence([item]))]
-    values = random_sets(
-        stack.evidence,
-        _free(range(len(names)), include, exclude),
-        k,
-        n=_RANDOM_SETS_BY_EVIDENCE,
-        include=include,
-    )
+    free = _free(range(len(names)), include, exclude)
+    drawn = random_sets(free, k, n=_RANDOM_SETS_BY_EVIDENCE, include=include)
     return replace(
         _named(kappa, choice),
         by="evidence and mutual information" if half else "evidence",
         near=near_duplicates(kappa),
         controls=(
-            _spread(stack.evidence(choice.picks), values),
+            _drawn(stack.evidence(choice.picks), np.array([stack.evidence(items) for items in drawn])),
             *(_control(names, name, picks, stack.evidence) for name, picks in ways.items()),
         ),
     )
@@ -237,27 +236,29 @@ class _Distinct:
         ties = tuple(tuple(self.items[place] for place in tied) for tied in choice.ties)
         return replace(choice, picks=tuple(self.items[place] for place in choice.picks), ties=ties)
 
-    def controls(self, choice: Choice, ranked: Sequence[int]) -> tuple[Control, ...]:
-        """What other ways of choosing as many, or for as much, come to; `ranked` are numbers among all."""
+    def controls(
+        self, choice: Choice, ranked: Sequence[int]
+    ) -> tuple[tuple[Control, ...], tuple[Estimate, ...]]:
+        """What other ways of choosing as many, or for as much, come to, and random sets of each size.
+
+        Sets that keep to a budget are of any size, so that they say nothing of each. `ranked` are numbers
+        among all.
+        """
         free = _free(range(len(self.items)), self.include, self.exclude)
-        values = random_sets(
-            self.alone,
-            free,
-            self.k or len(self.include) + len(free),
-            n=_RANDOM_SETS,
-            include=self.include,
-            costs=None if self.costs is None else self.costs.tolist(),
-            budget=np.inf if self.terms.budget is None else self.terms.budget.amount,
-        )
-        drawn = _spread(self.alone(choice.picks), values)
-        if self.terms.budget is not None:
-            return (drawn,)
         k = len(choice.picks)
+        draw = partial(random_sets, free, n=_RANDOM_SETS, include=self.include)
+        reached = self.alone(choice.picks)
+        if self.terms.budget is not None and self.costs is not None:
+            most = self.k or len(self.include) + len(free)
+            drawn = draw(most, costs=self.costs.tolist(), budget=self.terms.budget.amount)
+            return (_drawn(reached, np.array([self.alone(items) for items in drawn])),), ()
+        values = self.alone.totals(draw(k))
         ways: dict[str, Sequence[int]] = {
             "medoids": medoids(self.alone.correlation, k),
             "first of the ranking": [self.items.index(i) for i in self.information.leaders(ranked)[:k]],
         }
-        return drawn, *(_control(self.names, way, picks, self.alone) for way, picks in ways.items() if picks)
+        others = (_control(self.names, way, picks, self.alone) for way, picks in ways.items() if picks)
+        return (_drawn(reached, values[:, -1]), *others), tuple(_spread(each) for each in values.T)
 
     def best(self, k: int, stop: Callable[[], bool]) -> BestSet:
         """The best set of as many."""
@@ -266,7 +267,7 @@ class _Distinct:
         return BestSet(names, found.value, found.bound, found.proven)
 
     def with_stability(self, found: Selection, choice: Choice, replicates: Iterable[Array]) -> Selection:
-        """The same with how often replicates pick each, and how much better their own picks are.
+        """The same with how often replicates pick each, what all come to, and how much better their own.
 
         Copies are not looked for anew: a pair near the tolerance would be one in some and two in others.
         """
@@ -281,16 +282,18 @@ class _Distinct:
                 for kappa in chain([first], drawn)
             ),
             lambda information: self.choose(information, len(choice.picks)).picks,
-            lambda information, picks: information(picks),
+            Information.totals,
         )
         share: list[float] = stable.share.tolist()
         often = (i for i, part in enumerate(share) if part >= _RUNNER_UP and i not in choice.picks)
         low, high = np.quantile(stable.regret, [0.025, 0.975])
+        ends = np.quantile(stable.totals, _FIFTH_TO_95TH, axis=0)
         return replace(
             found,
             picks=tuple(
                 replace(pick, stable=share[i]) for pick, i in zip(found.picks, choice.picks, strict=True)
             ),
+            band=tuple((float(low), float(high)) for low, high in ends.T),
             others=tuple((self.names[i], share[i]) for i in sorted(often, key=lambda i: -share[i])),
             regret=Estimate(float(stable.regret.mean()), float(low), float(high)),
             replicates=len(stable.regret),
@@ -349,15 +352,18 @@ def _without_labels(kappa: Covariance, k: int) -> dict[str, Sequence[int]]:
         return {}
 
 
-def _spread(reached: float, values: Array) -> Control:
+def _drawn(reached: float, values: Array) -> Control:
     """What sets drawn at random come to, beside what was reached."""
-    low, high = np.quantile(values, [0.05, 0.95])
+    low, high = np.quantile(values, _FIFTH_TO_95TH).tolist()
     return Control(
-        "random sets",
-        float(values.mean()),
-        spread=(float(low), float(high)),
-        below=share_below(reached, values),
+        "random sets", float(values.mean()), spread=(low, high), below=share_below(reached, values)
     )
+
+
+def _spread(values: Array) -> Estimate:
+    """Mean, 5th and 95th percentile."""
+    low, high = np.quantile(values, _FIFTH_TO_95TH).tolist()
+    return Estimate(float(values.mean()), low, high)
 
 
 def _free(items: Iterable[int], include: Sequence[int], exclude: Sequence[int]) -> list[int]:

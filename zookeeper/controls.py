@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ _ROUNDING = 1e-9
 
 
 def random_sets(
-    value: Callable[[Sequence[int]], float],
     candidates: Sequence[int],
     k: int,
     *,
@@ -24,13 +23,14 @@ def random_sets(
     include: Sequence[int] = (),
     costs: Sequence[float] | None = None,
     budget: float = np.inf,
-) -> Array:
-    """Values of sets of size `k` that are drawn at random, the same in every call.
+) -> list[list[int]]:
+    """Sets of size `k` that are drawn at random, the same in every call.
 
-    Under a budget a set takes what still fits of the items in a random order, `k` at most.
+    What is included comes first, then the others as they were drawn: the first few of a set are a smaller
+    set drawn at random. Under a budget a set takes what still fits of the items in a random order, `k` at
+    most.
 
     Args:
-        value: of a set of items; larger is better.
         candidates: items that are drawn from, without those that are included.
         k: size of each set.
         n: how many are drawn.
@@ -38,16 +38,13 @@ def random_sets(
         costs: of each item, where there is a budget.
         budget: the costs of a set may add up to this.
 
-    Returns:
-        (n,).
-
     Raises:
         UsageError: there are not so many items.
     """
     _check(k - len(include), len(candidates), least=0)
     rng = np.random.default_rng(0)
     orders = (rng.permutation(candidates).tolist() for _ in range(n))
-    return np.array([value(_filled(include, order, k, costs, budget)) for order in orders])
+    return [_filled(include, order, k, costs, budget) for order in orders]
 
 
 def _filled(

@@ -61,6 +61,9 @@ class Combination:
             `weighted`; and of `stacked` ``"coefficients"`` (k * q, a) on the q log-probabilities of each, or
             (k, 1) on numbers, ``"intercepts"`` (a,), and ``"answers"`` (a,), the classes that validation
             labels have.
+
+    Raises:
+        DegenerateInputError: the arrays are not those of such a combination.
     """
 
     kind: Kind
@@ -68,6 +71,43 @@ class Combination:
     n_members: int
     n_outputs: int
     arrays: Mapping[str, NDArray[Any]]
+
+    def __post_init__(self) -> None:
+        shapes = {name: array.shape for name, array in self.arrays.items()}
+        if shapes != (wanted := self._shapes()):
+            raise DegenerateInputError(
+                f"a combination by {self.how} of {self.n_members} members is not made of such arrays.",
+                why=f"they are {shapes}, and not {wanted}",
+            )
+        if not (all(np.isfinite(array).all() for array in self.arrays.values()) and self._means_something()):
+            raise DegenerateInputError(f"a combination by {self.how} has values that mean nothing.")
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the arrays."""
+        k, q = self.n_members, {"classes": self.n_outputs, "labels": 2, "numbers": 1}[self.kind]
+        shapes: dict[str, tuple[int, ...]] = {} if self.kind == "numbers" else {"temperatures": (k,)}
+        if self.how in ("mean", "weighted"):
+            shapes["weights"] = (k,)
+        elif self.how == "stacked":
+            a = 1
+            if self.kind != "numbers":
+                a = np.size(self.arrays.get("answers", ()))
+                shapes["answers"] = (a,)
+            shapes |= {"coefficients": (k * q, a), "intercepts": (a,)}
+        return shapes
+
+    def _means_something(self) -> bool:
+        """Whether temperatures are positive, weights shares, and answers classes, each once."""
+        temperatures, weights = self.arrays.get("temperatures", np.ones(1)), self.arrays.get("weights")
+        answers = self.arrays.get("answers", np.zeros(1, dtype=np.int64))
+        q = self.n_outputs if self.kind == "classes" else 2
+        return bool(
+            (temperatures > 0).all()
+            and (weights is None or ((weights >= 0).all() and weights.any()))
+            and np.issubdtype(answers.dtype, np.integer)
+            and 0 < len(np.unique(answers)) == len(answers)
+            and 0 <= answers.min() <= answers.max() < q
+        )
 
     def apply(self, outputs: Sequence[NDArray[Any]]) -> Array:
         """The outputs of the combination on any rows.
@@ -319,7 +359,7 @@ def _fitted(logs: Array, answers: Indices, groups: Indices, how: Way) -> dict[st
 
 
 def _fitted_numbers(members: Array, wanted: Array, groups: Indices, how: Way) -> dict[str, NDArray[Any]]:
-    """Arributes of a combination of (n, k) numbers."""
+    """Arrays of a combination of (n, k) numbers."""
     if how == "mean":
         return {"weights": _uniform(members.shape[1])}
     if how == "weighted":

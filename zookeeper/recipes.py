@@ -106,7 +106,8 @@ RECIPES = Registry[Way](
             ),
             "zookeeper.tuning.joint:Joint.of",
             "checkpoints",
-            "as full, but of the members only low-rank adapters learn (Hu et al. 2021)",
+            "low-rank adapters in all members learn, under one head on their vectors side by side "
+            "(Hu et al. 2021)",
             {
                 "rank": "of the adapters",
                 "alpha": "by which, over the rank, they are scaled",

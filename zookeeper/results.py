@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -323,6 +324,8 @@ class Selection:
         merged: groups that were merged as near-duplicates, on request.
         near: pairs of near-duplicates, with their alignment.
         controls: other ways of choosing as many.
+        band: 5th and 95th percentile over replicates of the total of each pick; empty where none were drawn.
+        random: of as many checkpoints drawn at random, for each number of picks.
         optimum: the best set of that size, where it was asked for.
         regret: by how much the picks fall short of what each replicate would have picked, in nats.
         others: what replicates choose and this selection does not, with the share of them that do.
@@ -343,6 +346,8 @@ class Selection:
     merged: tuple[tuple[str, ...], ...] = ()
     near: tuple[tuple[str, str, float], ...] = ()
     controls: tuple[Control, ...] = ()
+    band: tuple[tuple[float, float], ...] = ()
+    random: tuple[Estimate, ...] = ()
     optimum: BestSet | None = None
     regret: Estimate | None = None
     others: tuple[tuple[str, float], ...] = ()
@@ -537,6 +542,8 @@ class Trial:
         seconds: wall time, reading features not counted.
         peak_bytes: of memory of the device; of the whole process up to then where that is the processor.
         created_at: ISO 8601, UTC.
+        energy: kilowatt-hours that training took, as codecarbon estimates it; None where that is not
+            installed.
     """
 
     key: Plan
@@ -554,6 +561,7 @@ class Trial:
     seconds: float
     peak_bytes: int
     created_at: str
+    energy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -573,6 +581,7 @@ class Run:
         majority: the metric of the commonest answer of the training split on each split; None of numbers.
         command: what was typed.
         created_at: ISO 8601, UTC.
+        request: all that was asked for, by which it can be made again; None of an earlier version.
     """
 
     id: str
@@ -586,6 +595,7 @@ class Run:
     majority: Mapping[str, float | None]
     command: str
     created_at: str
+    request: Request | None = None
 
     @property
     def whole(self) -> tuple[Trial, ...]:
@@ -614,6 +624,14 @@ class Run:
         """The metric over seeds, on each split that was measured."""
         splits = dict.fromkeys(split for trial in self.whole for split in trial.results)
         return {split: spread_of(trial.results.get(split) for trial in self.whole) for split in splits}
+
+
+_METRICS = {"span_f1": "span F1", "accuracy": "accuracy", "pearson": "Pearson's r", "f1_micro": "micro F1"}
+
+
+def metric_title(name: str) -> str:
+    """A metric as people say it, within a sentence; one of elsewhere by its name."""
+    return _METRICS.get(name, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -764,15 +782,53 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class EvalCard:
-    """What a card says: a run, and how to load what it made.
+    """All that the card of a run says.
 
     Attributes:
         run: what was measured.
         title: heading and model name.
+        repo_id: where it is published; None for a folder.
+        intervals: of the mean over seeds of the metric, by split, over resampled sentences.
+        comparison: of the run with random ensembles and others; None where there was none.
     """
 
     run: Run
     title: str
+    repo_id: str | None = None
+    intervals: Mapping[str, Estimate] = field(default_factory=dict)
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CardText:
+    """What zoo has to say on a card, beside whatever else stands there.
+
+    Attributes:
+        metadata: for the Hub, by key; what YAML can hold.
+        body: Markdown; empty for nothing.
+    """
+
+    metadata: Mapping[str, Any]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is to be written to a repository, in one commit.
+
+    Attributes:
+        kind: of repository.
+        subject: what it is, in a line: the message of the commit, the title of a pull request.
+        card: what its README.md shall say.
+        files: by path, beside README.md; bytes, or where they are.
+        account: how it was made, in a few lines: the text of a pull request.
+    """
+
+    kind: Literal["model", "dataset"]
+    subject: str
+    card: CardText
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -781,21 +837,135 @@ class Push:
 
     Attributes:
         repo_id: where to.
+        kind: of repository.
         created: whether the repository was, or would be, made.
+        private: whether only its owner sees it.
         files: path and size of each file.
         diff: change of the card, as a unified diff.
         dry_run: whether nothing was written.
+        pull: number of the open pull request that was, or would be, updated; None for none.
         url: of the commit or pull request.
         commit: 40 hex digits.
+        notes: what a reader should know.
     """
 
     repo_id: str
+    kind: Literal["model", "dataset"]
     created: bool
+    private: bool
     files: Mapping[str, int]
     diff: str
     dry_run: bool
+    pull: int | None = None
     url: str | None = None
     commit: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong with a card.
+
+    Attributes:
+        line: of the card, from 1; 0 where it is of no line.
+        message: what is wrong.
+    """
+
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """A number that was stated, and what came of making it again.
+
+    Attributes:
+        split: that it was measured on.
+        seed: of the trial; None for the mean over seeds.
+        stated: on the card.
+        found: now.
+    """
+
+    split: str
+    seed: int | None
+    stated: float | None
+    found: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A run that was made again from what is known of it.
+
+    Attributes:
+        run: as it was stated.
+        again: as it is now.
+        tolerance: by which a mean may differ and still hold.
+        repetitions: mean over seeds of each split, then each seed.
+        differences: versions and hardware that are not the same, as "what: then, now".
+    """
+
+    run: Run
+    again: Run
+    tolerance: float
+    repetitions: tuple[Repetition, ...]
+    differences: tuple[str, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether every number is the same to the bit."""
+        return all(one.stated == one.found for one in self.repetitions)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every mean is what was stated, within the tolerance."""
+        means = [(one.stated, one.found) for one in self.repetitions if one.seed is None]
+        return all(
+            stated == found
+            or (stated is not None and found is not None and abs(stated - found) <= self.tolerance)
+            for stated, found in means
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What an ensemble says of a word, a text or a pair of them.
+
+    Attributes:
+        text: the word, or the text; of a pair both, with a tab between them.
+        label: name of its class, names of its labels, or its number.
+        probability: of the class; None of labels and numbers.
+    """
+
+    text: str
+    label: str | tuple[str, ...] | float
+    probability: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a report shows; whatever is None or empty is left out.
+
+    Attributes:
+        command: that makes it.
+        created_at: ISO 8601, UTC.
+        versions: of Python and libraries.
+        checkpoints: of the zoo.
+        covariance: of them.
+        selection: from it, or for a target.
+        ranking: for a target.
+        runs: on that target, the one that was asked for, or the latest, first.
+        comparison: of that run with other ensembles.
+    """
+
+    command: str
+    created_at: str
+    versions: Mapping[str, str]
+    checkpoints: tuple[Checkpoint, ...]
+    covariance: Covariance | None = None
+    selection: Selection | None = None
+    ranking: Ranking | None = None
+    runs: tuple[Run, ...] = ()
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from zookeeper.errors import (
 from zookeeper.estimating import Estimator
 from zookeeper.outcomes import attempt
 from zookeeper.plain import decode, encode
-from zookeeper.plans import Recipe, Request
+from zookeeper.plans import Plan, Recipe, Request
 from zookeeper.reader import Reader, target_source
 from zookeeper.recipes import RECIPES, of_each
 from zookeeper.records import Checkpoint, Outcome, Revision, Target, TargetSource
@@ -257,21 +257,41 @@ class Runner:
             majority=self._majority(request, work),
             command=request.command,
             created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            request=request,
         )
 
     def published(self, run: Run) -> Arrays:
-        """What the best trial of a run learned, as others use it.
+        """What the best trial of a run learned, as `zookeeper.tuning.serving` and others use it.
+
+        Returns:
+            By name. Of a head on frozen features, one linear map of features as they are to labels as they
+            are. Of all else what was learned, and ``"scale"``, the mean and the deviation of the numbers that
+            outputs are to be brought back to; of members that were tuned apart, what each learned too, under
+            ``"members/0/"`` and so on.
 
         Raises:
             NotFoundError, IntegrityError: it is not there any more, or damaged.
         """
         from zookeeper.tuning.head import folded
 
-        arrays = self._store.arrays(Trial, run.best.key.digest)
-        learned = named(arrays, "learned")
-        if RECIPES[run.best.key.recipe.name].needs == "features":
-            return folded(learned, arrays["scale"])
-        return learned | {"scale": arrays["scale"]}
+        plan = run.best.key
+        arrays = self._store.arrays(Trial, plan.digest)
+        if RECIPES[plan.recipe.name].needs == "features":
+            return folded(named(arrays, "learned"), arrays["scale"])
+        apart = _apart(plan) if RECIPES[plan.recipe.name].needs == "members" else ()
+        members = {
+            f"members/{number}/{name}": array
+            for number, alone in enumerate(apart)
+            for name, array in self._learned(alone).items()
+        }
+        return {**named(arrays, "learned"), **members, "scale": arrays["scale"]}
+
+    def _learned(self, plan: Plan) -> Arrays:
+        """What a trial learned; of a head on frozen features one linear map, to outputs as it makes them."""
+        from zookeeper.tuning.head import folded
+
+        learned = named(self._store.arrays(Trial, plan.digest), "learned")
+        return folded(learned, (0, 1)) if RECIPES[plan.recipe.name].needs == "features" else learned
 
     # Comparisons
 
@@ -304,7 +324,8 @@ class Runner:
             failures=tuple(one for one in found if isinstance(one, Outcome)),
         )
         if self._team.leads:
-            self._store.save_note("comparison", comparison)
+            for note in ("comparison", f"comparison-{comparison.run}"):
+                self._store.save_note(note, comparison)
         return comparison
 
     def _contender(self, request: Request, name: str, work: Work) -> Contender | Outcome:
@@ -410,6 +431,11 @@ def aim(target: Target) -> tuple[object, ...]:
 def set_of(members: Iterable[Checkpoint]) -> frozenset[str]:
     """Members without their order."""
     return frozenset(str(member.revision) for member in members)
+
+
+def _apart(plan: Plan) -> list[Plan]:
+    """Of the trials that are combined, one of each member."""
+    return [replace(plan, members=(member,), recipe=of_each(plan.recipe)) for member in plan.members]
 
 
 def _cells(request: Request) -> list[Cell]:

@@ -36,6 +36,7 @@ ANCHORS = 16
 """Checkpoints to whose features a basis is fitted before the features of others are let go."""
 
 _MOST_ANCHORS = 64
+_SAME = 1e-3  # by which vectors of a basis may differ, as half precision makes signatures differ
 
 
 class Signing:
@@ -195,6 +196,58 @@ class Signing:
                 advance(1)
         return signed
 
+    def signed(
+        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice
+    ) -> tuple[dict[Checkpoint, SignatureSet], list[Outcome]]:
+        """Signatures of checkpoints, made of features if need be, and what is wrong with those without one.
+
+        Raises:
+            EmptyZooError: none of them was read with the probe.
+        """
+        _, signed, left_out = self._signed(checkpoints, choice, "screen")
+        return {checkpoint: found for checkpoint, (found, _) in signed.items()}, left_out
+
+    def agrees(self, basis: BasisSet, vectors: NDArray[Any], choice: ProbeChoice) -> bool:
+        """Whether signatures on a basis from elsewhere can be compared with those of this zoo.
+
+        The name of the fit does not tell: the same features give other vectors on another machine where
+        eigenvalues are nearly the same.
+        """
+        fitted = self._fitted(choice)
+        return fitted is not None and _same(fitted, basis, vectors)
+
+    def adopt(
+        self, basis: BasisSet, vectors: NDArray[Any], choice: ProbeChoice, *, dry_run: bool = False
+    ) -> None:
+        """Make a basis from elsewhere the one of this zoo; its signatures are made again of features.
+
+        Args:
+            basis: what it is.
+            vectors: of it.
+            choice: the probe that it is on.
+            dry_run: whether to only look whether that can be done.
+
+        Raises:
+            UsageError: signatures on the old one would be lost.
+        """
+        fitted = self._fitted(choice)
+        if fitted is not None and _same(fitted, basis, vectors):
+            return
+        if fitted is not None and (lost := self._lost(choice, fitted)):
+            raise UsageError(
+                "this zoo has signatures on another basis, which cannot be made again on this one.",
+                why=f"the features of {len(lost)} checkpoints are gone, such as those of {lost[0]}",
+                fix=f"{probing(choice)}; or pull into a zoo of its own: zoo --zoo FOLDER pull …",
+            )
+        if dry_run:
+            return
+        if fitted is not None:
+            self._reporter.note("the basis of signatures is another one now; own signatures are made again")
+            for one in self._store.all(SignatureSet):
+                if one.key.basis == fitted.name:
+                    self._store.discard(SignatureSet, one.key.digest)
+        self._store.save(basis, {"vectors": vectors})
+
     def outdated(self) -> tuple[SignatureSet, ...]:
         """Signatures on bases that were fitted anew since."""
         current = {basis.fit for basis in self._store.all(BasisSet)}
@@ -337,6 +390,14 @@ class _Fitted:
     def settled(self) -> bool:
         """Whether it was fitted to enough checkpoints for the features of others to be let go."""
         return self.anchors >= ANCHORS
+
+
+def _same(fitted: _Fitted, basis: BasisSet, vectors: NDArray[Any]) -> bool:
+    """Whether signatures on two bases can be compared."""
+    own = fitted.basis.vectors
+    return (fitted.name, own.shape) == (basis.fit, vectors.shape) and bool(
+        np.linalg.norm(own - vectors, axis=0).max() <= _SAME
+    )
 
 
 def _outcome(

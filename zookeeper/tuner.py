@@ -28,6 +28,7 @@ from zookeeper.results import Epoch, Trial
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.team import Team
+from zookeeper.tuning.energy import metered
 from zookeeper.tuning.watch import Watch, undisturbed
 
 if TYPE_CHECKING:
@@ -231,9 +232,9 @@ class Tuner:
         if known is None:
             if self._room(plan).latest():
                 self._reporter.note("going on where it was interrupted")
-            with self._following(work, training) as report:
+            with self._following(work, training) as report, metered() as meter:
                 tuned = training.run(report)
-            known = self._trial(plan, tuned.history, tuned.best_epoch, tuned.steps, learner)
+            known = self._trial(plan, tuned.history, tuned.best_epoch, tuned.steps, learner, meter.energy)
             learned, outputs = tuned.learned, tuned.outputs
         else:
             learned = named(self._store.arrays(Trial, plan.digest), "learned")
@@ -249,8 +250,10 @@ class Tuner:
             for member, (_, arrays) in zip(work.members, alone, strict=True)
         }
         combined = _code(RECIPES[work.recipe.name].code)(members, problem, work.recipe, seed=plan.seed)
+        energies = [trial.energy for trial, _ in alone if trial.energy is not None]
+        energy = sum(energies) if len(energies) == len(alone) else None
         trial = replace(
-            self._trial(plan, (), 0, sum(trial.steps for trial, _ in alone), None),
+            self._trial(plan, (), 0, sum(trial.steps for trial, _ in alone), None, energy),
             details=combined.details,
             seconds=round(sum(trial.seconds for trial, _ in alone), 3),
         )
@@ -269,7 +272,7 @@ class Tuner:
         with self._alike():
             learners = [self._learner(one, self._problem(one, cell), cell) for one in alone]
         started, n_steps = time.monotonic(), int(settings["outer_steps"])
-        with self._reporter.track("learning to learn", n_steps, "steps") as advance:
+        with self._reporter.track("learning to learn", n_steps, "steps") as advance, metered() as meter:
             met = _code(RECIPES[work.recipe.name].code)(
                 learners,
                 work.recipe,
@@ -279,7 +282,7 @@ class Tuner:
                 watch=Watch(),
                 advance=advance,
             )
-        trial = self._trial(plan, met.history, len(met.history) - 1, met.steps, learners[0])
+        trial = self._trial(plan, met.history, len(met.history) - 1, met.steps, learners[0], meter.energy)
         trial = replace(trial, seconds=round(time.monotonic() - started, 3))
         return trial, {f"learned/{name}": array for name, array in met.learned.items()}
 
@@ -397,7 +400,13 @@ class Tuner:
     # Records
 
     def _trial(
-        self, plan: Plan, history: tuple[Epoch, ...], best_epoch: int, steps: int, learner: Learner | None
+        self,
+        plan: Plan,
+        history: tuple[Epoch, ...],
+        best_epoch: int,
+        steps: int,
+        learner: Learner | None,
+        energy: float | None,
     ) -> Trial:
         """All but what it was measured on."""
         return Trial(
@@ -411,11 +420,12 @@ class Tuner:
             processes=self._team.size,
             padded=learner.padded if learner else None,
             details=learner.details if learner else {},
-            versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+            versions=versions(),
             device=_device_name(self._reader.device),
             seconds=history[-1].seconds if history else 0.0,
             peak_bytes=_peak_bytes(self._reader.device),
             created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            energy=energy,
         )
 
     def _measured(
@@ -432,6 +442,11 @@ class Tuner:
             data={name: work.task.digest(parts[name].source) for name in outputs},
             sentences={name: len(part.sentences) for name, part in parts.items()},
         )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that make numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def _classes_of(parts: Iterable[Labelled]) -> list[int]:

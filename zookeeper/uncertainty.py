@@ -151,17 +151,19 @@ class Stability:
     Attributes:
         share: (m,), of the replicates that choose each item.
         regret: (r,), by how much the choice falls short, on each replicate, of what that would have chosen.
+        totals: (r, k), what its first pick, its first two, and so on, come to on each replicate.
     """
 
     share: Array
     regret: Array
+    totals: Array
 
 
 def stability(
     picks: Sequence[int],
     replicates: Iterable[K],
     choose: Callable[[K], Sequence[int]],
-    value: Callable[[K, Sequence[int]], float],
+    totals: Callable[[K, Sequence[int]], Array],
 ) -> Stability:
     """How often a choice is made again, and what it costs where another would be made.
 
@@ -169,19 +171,21 @@ def stability(
         picks: the choice.
         replicates: r covariances (m, m), or whatever stands for one and has m items.
         choose: what would be picked by a covariance.
-        value: of picks by a covariance, in nats; larger is better.
+        totals: of the first pick, the first two, and so on, by a covariance, in nats; larger is better.
 
     Raises:
         DegenerateInputError: no replicate.
     """
-    chosen, regret = [], []
+    chosen, regret, reached = [], [], []
     for kappa in replicates:
         others = choose(kappa)
         chosen.append(np.isin(np.arange(len(kappa)), others))
-        regret.append(value(kappa, others) - value(kappa, picks))
+        reached.append(totals(kappa, picks))
+        alike = set(others) == set(picks)  # and then the rest is rounding
+        regret.append(0.0 if alike else totals(kappa, others)[-1] - reached[-1][-1])
     if not chosen:
         raise DegenerateInputError("the stability of a choice needs at least one replicate.")
-    return Stability(np.mean(chosen, axis=0), np.array(regret))
+    return Stability(np.mean(chosen, axis=0), np.array(regret), np.array(reached))
 
 
 def jackknife(

@@ -9,6 +9,7 @@ so that listing a zoo does not wait for torch.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import time
 from collections import defaultdict
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +28,7 @@ from zookeeper.arrangement import correlation, leaf_order
 from zookeeper.choices import Terms, near_duplicates
 from zookeeper.collection import Collection, folder_of, is_folder, listed, parse
 from zookeeper.errors import (
+    CheckpointError,
     IntegrityError,
     NotFoundError,
     OfflineError,
@@ -37,6 +40,7 @@ from zookeeper.outcomes import attempt
 from zookeeper.plain import encode
 from zookeeper.plans import Recipe, Request
 from zookeeper.probing import Probing
+from zookeeper.publisher import Publisher, Results
 from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, target_source
 from zookeeper.recipes import RECIPES, recipe_of
@@ -53,18 +57,21 @@ from zookeeper.records import (
     by_checkpoint,
 )
 from zookeeper.reporter import Reporter, Silent, Stages
+from zookeeper.reporting import Reporting
 from zookeeper.results import (
     Agreement,
     Budget,
     Comparison,
     Convergence,
     Covariance,
-    EvalCard,
+    Finding,
     Forecast,
     Holding,
     Neighbourhood,
     Push,
     Ranking,
+    Report,
+    Reproduction,
     Run,
     Selection,
     Trial,
@@ -76,10 +83,11 @@ from zookeeper.scores import SCORES
 from zookeeper.selection import Start
 from zookeeper.selector import Selector
 from zookeeper.settings import Settings
+from zookeeper.sharing import Measured, Sharing
 from zookeeper.signing import Signing
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
-from zookeeper.store.files import disk
+from zookeeper.store.files import disk, write
 from zookeeper.team import end_with_parent, leave_error, team
 from zookeeper.tuner import Tuner
 
@@ -92,7 +100,9 @@ __all__ = [
     "DEFAULT_SCORES",
     "RECIPES",
     "SCORES",
+    "Measured",
     "Picture",
+    "Results",
     "Start",
     "Zoo",
     "build_demo",
@@ -108,7 +118,8 @@ __all__ = [
     "target_source",
 ]
 
-Picture = Literal["kappa", "mi", "map", "convergence", "violin", "curve"]
+Picture = Literal["kappa", "mi", "map", "convergence", "rank", "violin", "curve", "lineage"]
+Drawn = Covariance | Selection | Convergence | Ranking | Comparison | Run
 
 _WASTE = {
     FeatureSet: "features",
@@ -539,9 +550,7 @@ class Zoo:
         Raises:
             NotFoundError: there is no such ranking.
         """
-        stored = self.store.load_note(_ranking_note(name), Ranking)
-        if stored is None:
-            raise NotFoundError(f'no ranking "{name}".', fix="zoo rank --target … --save NAME")
+        stored = self._ranking(name)
         made_with = dict.fromkeys([stored.by, *(n for s in stored.scores for n in s.estimates)])
         scorer = Scorer(
             self.store,
@@ -551,6 +560,12 @@ class Zoo:
             level=level,
         )
         return self._ranker.rerank(stored, scorer)
+
+    def _ranking(self, name: str) -> Ranking:
+        stored = self.store.load_note(_ranking_note(name), Ranking)
+        if stored is None:
+            raise NotFoundError(f'no ranking "{name}".', fix="zoo rank --target … --save NAME")
+        return stored
 
     def _alignment(self, checkpoints: Sequence[Checkpoint]) -> NDArray[np.float64] | None:
         kappa = self._selector.covariance(checkpoint.revision for checkpoint in checkpoints)
@@ -572,7 +587,7 @@ class Zoo:
         named = {s.name: results.get(s.name, by_end.get(PurePath(s.name).name)) for s in ranking.scores}
         return agreements(ranking, {name: value for name, value in named.items() if value is not None})
 
-    # Train and publish
+    # Train
 
     def tune(
         self,
@@ -806,51 +821,266 @@ class Zoo:
             raise UsageError(f'"{run_id}" fits {len(found)} runs.', why=", ".join(run.id for run in found))
         return found[0]
 
-    def card(self, run_id: str, *, title: str | None = None) -> str:
-        """The card of a run, as Markdown.
+    # Publish
+
+    def subject(self, name: str) -> Run | Ranking | Selection:
+        """What a card can be of.
+
+        Args:
+            name: id of a run, or its beginning; ``"latest"``; ``"@selection"``; ``"@ranking"`` for the latest
+                ranking, ``"@ranking/NAME"`` for one that was saved.
 
         Raises:
-            NotFoundError: there is no such run.
+            NotFoundError: there is none.
         """
-        from zookeeper.cards import render
+        group, _, saved = name.partition("/")
+        if group == "@ranking":
+            return self._ranking(saved or "latest")
+        if name == "@selection":
+            selection = self.store.load_note("selection", Selection)
+            if selection is None:
+                raise NotFoundError("there is no selection yet.", fix="zoo select -k 3")
+            return selection
+        return self.run(name)
 
-        run = self.run(run_id)
-        return render(EvalCard(run, title or f"{run.target.dataset.split('/')[-1]}-zoo{len(run.members)}"))
+    def card(self, name: str = "latest", *, title: str | None = None) -> str:
+        """The card of a run, a ranking or a selection, as Markdown.
+
+        Args:
+            name: as in `subject`.
+            title: its heading.
+
+        Raises:
+            NotFoundError: there is no such thing.
+        """
+        from zookeeper.sections import spliced
+
+        return spliced("", self._publisher().card(self.subject(name), title))
+
+    def save_card(self, name: str, path: Path, *, title: str | None = None) -> tuple[Path, ...]:
+        """Write a card into a file, with its pictures beside it; what else stands there stays.
+
+        Args:
+            name: as in `subject`.
+            path: of a README.md, say.
+            title: its heading.
+
+        Returns:
+            What was written.
+
+        Raises:
+            DataError: the file is there, and is no card that can be kept as it is.
+            NotFoundError, StorageError: there is no such thing, or no place.
+        """
+        return self._publisher().save(self.subject(name), path, title)
+
+    def check_card(
+        self, name: str, path: Path | None = None, *, title: str | None = None
+    ) -> tuple[Finding, ...]:
+        """What is wrong with a card: that in a file, or the one that would be made.
+
+        Args:
+            name: as in `subject`; what the card is of.
+            path: of the file.
+            title: its heading.
+
+        Raises:
+            IntegrityError: the numbers of a run do not follow from what is stored of it.
+            NotFoundError: there is no such thing, or no such file.
+        """
+        return self._publisher().check(self.subject(name), path, title)
 
     def push(
         self,
-        run_id: str,
+        name: str,
+        repo_id: str,
+        *,
+        results: Results = "auto",
+        create_pr: bool = False,
+        private: bool = True,
+        agreed: str | None = None,
+        dry_run: bool = False,
+    ) -> Push:
+        """Write to a repository, in one commit: a card, a record, and what there is to load.
+
+        Of a run, in a model repository, that is what its best trial learned; of a ranking or a selection,
+        in a dataset repository, the table. The metric of a run is measured again by its stored predictions
+        before. To somebody else's repository only the results are proposed.
+
+        Args:
+            name: as in `subject`.
+            repo_id: ``owner/name``; made if it is one's own and does not exist.
+            results: whether numbers go into the metadata, into `.eval_results`, or both; by default into
+                the second too where the dataset is a registered benchmark.
+            create_pr: whether to open a pull request, or go on with an open one, instead of writing to main.
+            private: whether a repository that is made is private.
+            agreed: name of somebody else's repository, once more: a pull request there is really meant.
+            dry_run: whether to only say what would change.
+
+        Raises:
+            NotFoundError: there is no such thing.
+            IntegrityError: the numbers of a run do not follow from what is stored of it.
+            DataError: the card that is there cannot be kept as it is.
+            AccessError, NetworkError: the Hub refuses or cannot be reached.
+        """
+        return self._publisher().push(
+            self.subject(name),
+            repo_id,
+            results=results,
+            create_pr=create_pr,
+            private=private,
+            agreed=agreed,
+            dry_run=dry_run,
+        )
+
+    def share(
+        self,
+        what: Measured,
         repo_id: str,
         *,
         create_pr: bool = False,
         private: bool = True,
+        agreed: str | None = None,
         dry_run: bool = False,
     ) -> Push:
-        """Write a run to a model repository in one commit: card, record, and what its best trial learned.
+        """Add what was measured on the probe that was read last to a dataset repository; see `pull`.
 
         Args:
-            run_id: which run.
-            repo_id: ``owner/name``; made if it is one's own and does not exist.
-            create_pr: whether to open a pull request instead of writing to main.
-            private: whether a repository that is made is private.
-            dry_run: whether to only say what would change.
+            what: ``"signatures"`` or ``"features"``.
+            repo_id: as in `push`.
+            create_pr: as in `push`.
+            private: as in `push`.
+            agreed: as in `push`.
+            dry_run: as in `push`.
 
         Raises:
-            NotFoundError: there is no such run.
+            EmptyZooError: there is nothing that can be shared.
+            UsageError: the repository holds measurements that these cannot be compared with.
             AccessError, NetworkError: the Hub refuses or cannot be reached.
         """
-        from zookeeper.cards import run_file, weights_file, weights_name
-
-        run = self.run(run_id)
-        files = {
-            "README.md": self.card(run.id, title=repo_id.split("/")[-1]).encode(),
-            weights_name(run): weights_file(run, self._runner().published(run)),
-            "run.json": run_file(run),
-        }
-        message = f"{run.metric} on {run.target.name}, measured by zookeeper (run {run.id})"
+        choice, checkpoints = self._probing.latest(), self._collection.chosen(())
         return self.hub.push(
-            repo_id, files, message=message, create_pr=create_pr, private=private, dry_run=dry_run
+            repo_id,
+            self._sharing().publication(what, choice, checkpoints, repo_id=repo_id),
+            create_pr=create_pr,
+            private=private,
+            agreed=agreed,
+            dry_run=dry_run,
         )
+
+    def owns(self, repo_id: str) -> bool:
+        """Whether a repository is one's own, or of an organisation one is in.
+
+        Raises:
+            NetworkError: the Hub cannot be reached.
+        """
+        account = self.hub.account()
+        return account is not None and account.owns(repo_id)
+
+    def pull(self, what: Measured, name: str, *, dry_run: bool = False) -> tuple[Outcome, ...]:
+        """Take over what others measured, so that no model need be run; their checkpoints are added.
+
+        Args:
+            what: ``"signatures"`` or ``"features"``.
+            name: ``owner/name`` of a dataset repository, or ``owner/name@revision``.
+            dry_run: whether to only say what would be fetched.
+
+        Raises:
+            NotFoundError, AccessError, NetworkError: the repository cannot be had.
+            DataError: it holds no such measurements.
+            UsageError: they cannot be compared with those that the zoo has.
+        """
+        repo_id, revision = parse(name)
+        return self._sharing().pull(what, repo_id, revision, dry_run=dry_run)
+
+    def reproduce(
+        self,
+        name: str,
+        *,
+        target: str | Path | None = None,
+        members: Mapping[str, str | Path] = MappingProxyType({}),
+        tolerance: float | None = None,
+    ) -> Reproduction:
+        """Make a run again, from the checkpoints on, and say whether its numbers hold.
+
+        Nothing that this zoo has measured is used. What was interrupted goes on where it was.
+
+        Args:
+            name: of a run of this zoo; or a folder or repository with its card and its record.
+            target: where its data are, if they came from a local file.
+            members: where its members are, by name, if they came from local folders.
+            tolerance: by which a mean may differ; by default as much as seeds do, 0.005 at least.
+
+        Raises:
+            ZooError: something that it takes cannot be had, or is not what it was.
+        """
+        from zookeeper import reproducing
+
+        stated = self._stated(name)
+        home = self.settings.home / "reproduced" / stated.id
+        again = Zoo(
+            settings=replace(self.settings, home=home, cache=home / "cache"),
+            hub=self._given_hub,
+            reporter=self.reporter,
+        )
+        added = again.add(reproducing.members_of(stated, members))
+        if lost := next((one for one in added if one.failed), None):
+            raise CheckpointError(f"{lost.name}: {lost.error}", why=lost.why, fix=lost.fix)
+        revisions = [one.revision for one in added if one.revision]
+        run = again.carry_out(reproducing.request_of(stated, revisions, target))
+        with disk(home):
+            shutil.rmtree(home)
+        return reproducing.compared(stated, run, tolerance)
+
+    def _stated(self, name: str) -> Run:
+        """A run of this zoo, or one that was published."""
+        if "/" not in name and not is_folder(name):
+            return self.run(name)
+        from zookeeper.predicting import published_run
+
+        return published_run(name, settings=self.settings, hub=self._given_hub)
+
+    def report(self, *, target: str | None = None, run: str | None = None, command: str = "") -> Report:
+        """All that the zoo knows of its checkpoints, and of one target; runs no model and asks no network.
+
+        Args:
+            target: by the name it was ranked or tuned for; that of the run by default, or of the latest
+                ranking.
+            run: id of a run, or its beginning; the latest on that target by default.
+            command: what the user typed, for the record.
+
+        Raises:
+            EmptyZooError: there are no checkpoints.
+            NotFoundError: there is no such run, or nothing is known of the target.
+        """
+        reporting = Reporting(
+            self.store,
+            partial(self.covariance, errors=False),
+            lambda kappa: self.select(covariance=kappa, keep=False),
+            self._publisher().comparison,
+        )
+        return reporting.report(
+            self._collection.chosen(()),
+            target=target,
+            run=self.run(run) if run else None,
+            command=command,
+        )
+
+    def save_report(self, report: Report, path: Path) -> None:
+        """Write a report as one HTML file.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        from zookeeper.report import html
+
+        write(path, html(report).encode())
+
+    def _publisher(self) -> Publisher:
+        return Publisher(self.settings, self.store, self._runner(), lambda: self.hub)
+
+    def _sharing(self) -> Sharing:
+        return Sharing(self.store, self._probing, self._signing, lambda: self.hub, self.reporter)
 
     # Care
 
@@ -898,16 +1128,15 @@ class Zoo:
         with self.reporter.track("verifying", len(self.store.artefacts()), "artefacts") as advance:
             return self.store.verify(advance)
 
-    def draw(
-        self, kind: Picture, found: Covariance | Selection | Convergence | Comparison | Run, path: Path
-    ) -> None:
+    def draw(self, kind: Picture, path: Path, found: Drawn | None = None) -> None:
         """Draw a picture into a file.
 
         Args:
             kind: ``"kappa"`` and ``"map"`` of a covariance, ``"mi"`` of a selection, ``"convergence"``,
-                ``"violin"`` of a comparison, ``"curve"`` of a run.
-            found: of which.
+                ``"rank"`` of a ranking, ``"violin"`` of a comparison, ``"curve"`` of a run, ``"lineage"`` of
+                the checkpoints of the zoo.
             path: of a ``.png``, ``.svg`` or ``.pdf``.
+            found: of which; of ``"lineage"`` nothing.
 
         Raises:
             UsageError: another ending.
@@ -919,14 +1148,23 @@ class Zoo:
             pictures.draw_convergence(found, path)
         elif isinstance(found, Selection):
             pictures.draw_gains(found, path)
+        elif isinstance(found, Ranking):
+            pictures.draw_ranking(found, path)
         elif isinstance(found, Comparison):
             pictures.draw_comparison(found, path)
         elif isinstance(found, Run):
             pictures.draw_curve(found, path)
+        elif found is None:
+            pictures.draw_lineage(self._collection.chosen(()), path, picks=self._selected())
         elif kind == "kappa":
             pictures.draw_kappa(found, path)
         else:
             pictures.draw_map(found, path, picks=self._selector.picks(found))
+
+    def _selected(self) -> list[str]:
+        """Names of the picks of the latest selection."""
+        selection = self.store.load_note("selection", Selection)
+        return [pick.revision.name for pick in selection.picks if pick.revision] if selection else []
 
 
 def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:

@@ -47,14 +47,14 @@ def stability(
     picks: Sequence[int],
     replicates: Iterable[Array],
     choose: Callable[[Array], Sequence[int]],
-    value: Callable[[Array, Sequence[int]], float],
+    totals: Callable[[Array, Sequence[int]], Array],
 ) -> Stability:
     """One replicate after the other."""
     drawn = list(replicates)
     m = len(drawn[0])
     share = [sum(i in choose(kappa) for kappa in drawn) / len(drawn) for i in range(m)]
-    regret = [value(kappa, choose(kappa)) - value(kappa, picks) for kappa in drawn]
-    return Stability(np.array(share), np.array(regret))
+    regret = [totals(kappa, choose(kappa))[-1] - totals(kappa, picks)[-1] for kappa in drawn]
+    return Stability(np.array(share), np.array(regret), np.array([totals(kappa, picks) for kappa in drawn]))
 
 
 def standard_error(features: Sequence[Array], lengths: ArrayLike) -> Array:

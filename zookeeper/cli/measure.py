@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -271,7 +272,8 @@ def select(
 def plot(
     ctx: typer.Context,
     kind: Annotated[
-        Picture, typer.Argument(metavar="kappa|mi|map|convergence|violin|curve", help="What to draw.")
+        Picture,
+        typer.Argument(metavar="kappa|mi|map|convergence|rank|violin|curve|lineage", help="What to draw."),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.", show_default=False)
@@ -298,14 +300,21 @@ def plot(
     """Draw what was found, as a file.
 
     kappa: the covariance; mi: the gains of a selection; map: the zoo in two dimensions; convergence: how much
-    probe is enough; violin: an ensemble among random ones, of the latest `zoo tune --controls`; curve: the
-    metric over shares of the training data, of `zoo tune --fractions`.
+    probe is enough; rank: the latest ranking; violin: an ensemble among random ones, of the latest
+    `zoo tune --controls`; curve: the metric over shares of the training data, of `zoo tune --fractions`, or
+    over passes; lineage: what was made from what.
 
     `zoo plot kappa -o kappa.svg`    `zoo plot mi -k 10 -o mi.png`    `zoo plot violin -o violin.svg`
     """
-    if kind in ("violin", "curve"):
+    known: dict[str, Callable[[], Any]] = {
+        "rank": lambda: ctx.obj.subject("@ranking"),
+        "violin": ctx.obj.comparison,
+        "curve": lambda: ctx.obj.run(run),
+        "lineage": lambda: None,
+    }
+    if kind in known:
         options.only(ctx, "kind", "output", "json", *(["run"] if kind == "curve" else []))
-        ctx.obj.draw(kind, ctx.obj.run(run) if kind == "curve" else ctx.obj.comparison(), output)
+        ctx.obj.draw(kind, output, known[kind]())
         show(views.drawn(kind, output), as_json=json)
         return
     reading = options.probed(probe, max_words, layer, pool, max_length)
@@ -313,7 +322,7 @@ def plot(
     chosen = models_of(models)
     if kind == "convergence":
         options.only(ctx, "kind", "output", "models", *options.PROBED, "json")
-        ctx.obj.draw(kind, ctx.obj.convergence(chosen, **read), output)
+        ctx.obj.draw(kind, output, ctx.obj.convergence(chosen, **read))
     else:
         if kind != "mi":
             options.only(ctx, "kind", *(name for name in ctx.params if name not in ("k", "run")))
@@ -322,7 +331,7 @@ def plot(
         kappa = _kappa(
             ctx, chosen, covariance, names, **read, signatures=signatures, debiased=debias is not None
         )
-        ctx.obj.draw(kind, ctx.obj.select(k, covariance=kappa, keep=False) if kind == "mi" else kappa, output)
+        ctx.obj.draw(kind, output, ctx.obj.select(k, covariance=kappa, keep=False) if kind == "mi" else kappa)
     show(views.drawn(kind, output), as_json=json)
 
 

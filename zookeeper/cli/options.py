@@ -37,10 +37,6 @@ ModelsOption = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-RunId = Annotated[
-    str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning; `latest` for the latest.")
-]
-
 _OF_TARGET, _OF_READING = "The target", "Reading"
 
 ProbeRead = Annotated[
@@ -314,8 +310,3 @@ def models_of(names: list[str] | None) -> list[str]:
 def _typed(text: str) -> list[str]:
     """Names from a list, which may hold comments."""
     return [name for line in text.splitlines() for name in line.split("#")[0].split()]
-
-
-OutputFile = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.", show_default=False)
-]

@@ -13,7 +13,6 @@ from zookeeper.results import (
     Agreement,
     Estimate,
     Holding,
-    Push,
     Ranking,
     Score,
     Verification,
@@ -295,21 +294,6 @@ def _range(ranks: tuple[int, int] | None) -> str | None:
         return None
     first, last = ranks
     return str(first) if first == last else f"{first}–{last}"
-
-
-def push(found: Push) -> View:
-    """`zoo push`."""
-    where = f"{found.repo_id}{' (new)' if found.created else ''}"
-    notes = [found.diff] if found.dry_run and found.diff and not found.created else []
-    notes.append("Nothing done." if found.dry_run else f"Written: {found.url}")
-    return View(
-        "push",
-        plain(found),
-        [Column("FILE"), Column("SIZE", size, right=True)],
-        list(found.files.items()),
-        heading=f"{'Would write' if found.dry_run else 'Wrote'} to {where}:",
-        notes=notes,
-    )
 
 
 def verification(found: Verification) -> View:

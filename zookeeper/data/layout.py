@@ -70,25 +70,24 @@ def split_files_of(
 
 
 def _configurations(dataset: Dataset) -> Mapping[str, Mapping[str, Sequence[RepoFile]]]:
-    """Files by configuration and split: as the parquet copy has them, as the card says, or by their names."""
+    """Files by configuration and split: as the card says, as a parquet copy has them, or by their names."""
     files = [file for file in dataset.files if PurePosixPath(file.path).suffix in TABLES]
     configs: dict[str, dict[str, list[RepoFile]]] = {}
-    if dataset.revision.asked == PARQUET_BRANCH:
-        for file in files:
-            if parts := re.fullmatch(r"([^/]+)/([^/]+)/\d+\.parquet", file.path):
-                configs.setdefault(parts[1], {}).setdefault(parts[2], []).append(file)
-        return configs
     for config, layout in dataset.layout.items():
         for split, patterns in layout.items():
             if found := [file for file in files if any(fnmatchcase(file.path, p) for p in patterns)]:
                 configs.setdefault(config, {})[split] = found
-    if configs:
+    if configs or not files:
         return configs
+    copied = [re.fullmatch(r"([^/]+)/([^/]+)/\d+\.parquet", file.path) for file in files]
     named: dict[str, list[RepoFile]] = {}
-    for file in files:
-        named.setdefault(_split_of(file.path.lower()) or "", []).append(file)
+    for file, parts in zip(files, copied, strict=True):
+        if parts and all(copied):
+            configs.setdefault(parts[1], {}).setdefault(parts[2], []).append(file)
+        else:
+            named.setdefault(_split_of(file.path.lower()) or "", []).append(file)
     unnamed = named.pop("", [])
-    return {"default": named or {"train": unnamed}} if files else {}
+    return configs or {"default": named or {"train": unnamed}}
 
 
 def _of_one_kind(files: Sequence[RepoFile]) -> tuple[RepoFile, ...]:

@@ -84,7 +84,7 @@ class Encoder(torch.nn.Module):
 
     Args:
         model: as `load` gives it.
-        layer: one, as in `Reading`.
+        layer: as in `Reading`.
     """
 
     def __init__(self, model: torch.nn.Module, layer: str) -> None:
@@ -92,8 +92,8 @@ class Encoder(torch.nn.Module):
         self.model = model
         self.layer = layer
 
-    def forward(self, batches: Sequence[Batch], repeats: torch.Tensor) -> torch.Tensor:
-        """(s, d) states.
+    def forward(self, batches: Sequence[Batch], repeats: torch.Tensor) -> list[torch.Tensor]:
+        """(s, d) states of each layer that is read; of ``"all"``, the embeddings first.
 
         Args:
             batches: one or more, of `Windows.batch`.
@@ -103,8 +103,7 @@ class Encoder(torch.nn.Module):
         for batch in batches:
             for name, states in hidden(run(self.model, batch, self.layer), self.layer).items():
                 sums.pool(name, batch, states)
-        (states,) = sums.finish(repeats).values()
-        return states
+        return list(sums.finish(repeats).values())
 
 
 def compared(states: torch.Tensor) -> torch.Tensor:

@@ -53,13 +53,14 @@ class Windows:
     sources: Ints
 
     @classmethod
-    def of(cls, corpus: Corpus, loaded: Loaded, reading: Reading) -> Windows:
+    def of(cls, corpus: Corpus, loaded: Loaded, reading: Reading, *, blank: bool = False) -> Windows:
         """A whole corpus.
 
         Args:
             corpus: every sentence, or pair, is an item.
             loaded: whose tokenizer makes the sub-words.
             reading: with a pooling that is settled.
+            blank: whether there may be no sub-word in all of it.
 
         Raises:
             CheckpointError: the tokenizer fails, or gives what the model has no embeddings for.
@@ -67,7 +68,7 @@ class Windows:
         with theirs():
             made = _cut(corpus, loaded.tokenizer, reading.pooling, loaded.window)
         highest = int(made.ids.max(initial=-1))
-        if highest < 0:
+        if highest < 0 and not blank:
             raise CheckpointError("it makes no sub-words of this text at all.")
         if highest >= loaded.vocabulary:
             raise CheckpointError(

@@ -22,6 +22,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -68,6 +69,21 @@ _GROWING = AlignmentSet, BasisSet, JackknifeSet, Trial
 _TYPES = {folder: kind for kind, folder in _KINDS.items()}
 _TRIES = 5
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFile:
+    """The file of the arrays of something that is stored.
+
+    Attributes:
+        path: of the safetensors file; not to be written to.
+        size: bytes.
+        sha256: of them, 64 hex digits.
+    """
+
+    path: Path
+    size: int
+    sha256: str
 
 
 class Store:
@@ -152,6 +168,17 @@ class Store:
             IntegrityError: their bytes are not the ones that were stored.
         """
         return self._arrays(self._artefact_path(kind, digest), names)
+
+    def array_file(self, kind: type[Measured], digest: str) -> ArrayFile:
+        """The file of the arrays that were stored under that digest, which is whole.
+
+        Raises:
+            NotFoundError, IntegrityError: as `arrays`.
+        """
+        folder = self._artefact_path(kind, digest)
+        self._arrays(folder)
+        manifest = _read_manifest(folder)
+        return ArrayFile(folder / _ARRAYS, manifest["bytes"], manifest["sha256"])
 
     def load(self, kind: type[M], digest: str) -> tuple[M, Arrays]:
         """What is stored under that digest with its arrays, which belong together.

@@ -9,7 +9,7 @@ https://arxiv.org/abs/2106.09685).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from zookeeper.errors import CheckpointError, OutOfMemoryError, UsageError
-from zookeeper.extract import Encoder, Windows, compared, load, ranges, theirs
+from zookeeper.extract import Encoder, Loaded, Windows, compared, load, ranges, theirs
 from zookeeper.outcomes import told_of
 from zookeeper.plans import Recipe, Setting
-from zookeeper.records import IGNORED, Corpus, Reading
+from zookeeper.records import IGNORED, Corpus, Reading, Unit
 from zookeeper.tuning.learner import Batch, summed_loss
 from zookeeper.tuning.materials import Materials
 from zookeeper.tuning.problem import Problem
@@ -32,6 +32,7 @@ from zookeeper.tuning.problem import Problem
 Ints = NDArray[np.int64]
 Settings = Mapping[str, Setting]
 Inputs = Sequence[Mapping[str, Any]]
+Arrays = Mapping[str, NDArray[Any]]
 
 # So small that it does not matter to vectors of whatever length but 0.
 _LEAST_VARIANCE = 1e-12
@@ -89,11 +90,15 @@ class Members(torch.nn.Module):
         for name, encoder, given in zip(self._names, self.encoders, inputs, strict=True):
             learns = torch.is_grad_enabled() and _learns(encoder)
             with _memory_for(name), torch.set_grad_enabled(learns):
-                states = encoder(**given)
-            if self._normalize:
-                states = functional.layer_norm(states, states.shape[1:], eps=_LEAST_VARIANCE)
-            sides.append(compared(states) if self._pairs else states)
+                layers = encoder(**given)
+            sides += [self._side(states) for states in layers]
         return torch.cat(sides, dim=1)
+
+    def _side(self, states: torch.Tensor) -> torch.Tensor:
+        """(r, d) vectors of (s, d) states of a layer."""
+        if self._normalize:
+            states = functional.layer_norm(states, states.shape[1:], eps=_LEAST_VARIANCE)
+        return compared(states) if self._pairs else states
 
     @property
     def models(self) -> list[torch.nn.Module]:
@@ -123,13 +128,109 @@ class Text:
     pad: int
     mixes: bool
 
-    def inputs(self, source: str, items: Ints) -> dict[str, Any]:
-        """Some items of a split as an `Encoder` takes them."""
+    def inputs(self, source: str, items: Ints, budget: int | None = None) -> dict[str, Any]:
+        """Some items of a split as an `Encoder` takes them.
+
+        Args:
+            source: the split.
+            items: which.
+            budget: sub-words that go through a model at once, padding included; None for all.
+        """
         windows = self.windows[source].take(items)
         whole = len(windows.lengths) * int(windows.lengths.max(initial=0))
-        chosen = windows.batches(whole, mixes=self.mixes, fill=_FILL)
+        chosen = windows.batches(whole if budget is None else budget, mixes=self.mixes, fill=_FILL)
         batches = [windows.batch(some, self.pad) for some in chosen]
         return {"batches": batches or [windows.nothing(self.pad)], "repeats": windows.repeats()}
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """A member, opened: what it reads with, and what reads.
+
+    Attributes:
+        name: of the member.
+        loaded: its files.
+        reading: how it reads.
+        encoder: of which that learns on which its vectors depend, and that is not frozen.
+        width: of its vectors, or those of all layers that are read.
+    """
+
+    name: str
+    loaded: Loaded
+    reading: Reading
+    encoder: Encoder
+    width: int
+
+    def text(self, corpora: Mapping[str, Corpus], *, blank: bool = False) -> Text:
+        """Some corpora as it reads them.
+
+        Args:
+            corpora: by name.
+            blank: as `Windows.of`.
+
+        Raises:
+            CheckpointError: with the name of the member.
+        """
+        with told_of(self.name):
+            windows = {
+                source: Windows.of(corpus, self.loaded, self.reading, blank=blank)
+                for source, corpus in corpora.items()
+            }
+        return Text(windows, self.loaded.pad, self.loaded.mixes)
+
+
+def opened(
+    names: Sequence[str],
+    folders: Sequence[Path],
+    reading: Reading,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    learned: Arrays | None = None,
+) -> list[Side]:
+    """Members from their files.
+
+    Args:
+        names: of the members.
+        folders: of each.
+        reading: with a pooling that is settled.
+        settings: of a recipe: what is frozen, which adapters there are.
+        seed: of adapters.
+        learned: values of adapters, as `Joint.learned` gives them; None to draw them.
+
+    Raises:
+        CheckpointError: a member cannot be read, or not be trained in that way; with its name.
+        UsageError: a setting names what is not there, or adapters are not those that were learned.
+    """
+    frozen = _frozen(str(settings.get("freeze", "")), names)
+    sides = []
+    for number, (name, folder) in enumerate(zip(names, folders, strict=True)):
+        with told_of(name), _drawn(seed):
+            loaded = load(folder, reading)
+            encoder = Encoder(_prepared(loaded.model, settings, empty=learned is not None), reading.layer)
+            _fill(encoder.model, {} if learned is None else learned, f"{number}.")
+        _freeze(encoder.model, whole=number in frozen, embeddings=_EMBEDDINGS in frozen)
+        with told_of(name), theirs(), _memory_for(name):
+            width = _settled(encoder, _nothing(loaded, reading))
+        sides.append(Side(name, loaded, reading, encoder, width))
+    return sides
+
+
+def width_of(sides: Sequence[Side], unit: Unit) -> int:
+    """Of the vectors that a head has before it."""
+    return sum(side.width for side in sides) * (2 if unit == "pair" else 1)
+
+
+def under(sides: Sequence[Side], head: torch.nn.Linear, settings: Settings, unit: Unit) -> Members:
+    """Members under a head."""
+    return Members(
+        [side.encoder for side in sides],
+        [side.name for side in sides],
+        head,
+        dropout=float(settings["head_dropout"]),
+        normalize=bool(settings["normalize"]),
+        pairs=unit == "pair",
+    )
 
 
 @dataclass(slots=True)
@@ -185,32 +286,14 @@ class Joint:
         reading, settings = recipe.reading.settled(unit), recipe.settings
         if reading.layer == "all":
             raise UsageError("one layer is tuned, not all.", fix="--layer last, mean, or a number")
-        frozen = _frozen(str(settings.get("freeze", "")), materials.names)
         read = _read(problem)
         corpora = {source: _part(materials.corpora[source], items) for source, items in read.items()}
         items = {name: np.searchsorted(read[p.source], p.sentences) for name, p in problem.parts.items()}
-        members = [
-            _opened(name, folder, corpora, reading, settings, seed)
-            for name, folder in zip(materials.names, materials.folders, strict=True)
-        ]
-        source = problem.parts["train"].source
-        tried = _shortest([text for text, _ in members], source, items["train"])
-        widths = []
-        for number, (name, (text, encoder)) in enumerate(zip(materials.names, members, strict=True)):
-            _freeze(encoder.model, whole=number in frozen, embeddings=_EMBEDDINGS in frozen)
-            with told_of(name), theirs(), _memory_for(name):
-                widths.append(_settled(encoder, text.inputs(source, tried)))
+        sides = opened(materials.names, materials.folders, reading, settings, seed=seed)
+        texts = tuple(side.text(corpora) for side in sides)
         with _drawn(seed):
-            head = torch.nn.Linear(sum(widths) * (2 if unit == "pair" else 1), problem.n_outputs)
-        module = Members(
-            [encoder for _, encoder in members],
-            materials.names,
-            head,
-            dropout=float(settings["head_dropout"]),
-            normalize=bool(settings["normalize"]),
-            pairs=unit == "pair",
-        )
-        texts = tuple(text for text, _ in members)
+            head = torch.nn.Linear(width_of(sides, unit), problem.n_outputs)
+        module = under(sides, head, settings, unit)
         return cls(module, problem, texts, items, _rates(module, recipe))
 
     @property
@@ -241,9 +324,7 @@ class Joint:
 
     def sizes(self, split: str) -> Ints:
         """Sub-words of each example, over all windows of the member that makes the most of them."""
-        source, items = self.problem.parts[split].source, self.items[split]
-        most = np.max([text.windows[source].sub_words[items] for text in self.texts], axis=0)
-        return np.asarray(np.maximum(most, 1))
+        return sizes_of(self.texts, self.problem.parts[split].source)[self.items[split]]
 
     def counts(self) -> Ints:
         """Labels that count of each training example."""
@@ -283,7 +364,8 @@ class Joint:
         members = {name: value for name, value in learned.items() if not _of_head(name)}
         if not members:
             raise _misfit("nothing but a head was learned")
-        self._assign(members)
+        _assign(self.module, members)
+        self._begun.update(members)
 
     def restore(self, learned: Mapping[str, NDArray[Any]]) -> None:
         """As `Learner.restore`.
@@ -291,20 +373,7 @@ class Joint:
         Raises:
             UsageError: it was not learned by these members with these settings.
         """
-        if missing := sorted(self.rates.keys() - learned.keys()):
-            raise _misfit(f"{missing[0]} was not learned")
-        self._assign(learned)
-
-    @torch.no_grad()
-    def _assign(self, learned: Mapping[str, NDArray[Any]]) -> None:
-        parameters = dict(_parameters(self.module))
-        for name, value in learned.items():
-            if name not in parameters:
-                raise _misfit(f"there is no {name}")
-            if value.shape != parameters[name].shape:
-                raise _misfit(f"{name} was {value.shape} and is {tuple(parameters[name].shape)}")
-        for name, value in learned.items():
-            parameters[name].copy_(torch.from_numpy(value))
+        restore(self.module, learned)
         self._begun.update(learned)
 
     @cached_property
@@ -333,34 +402,33 @@ def _part(corpus: Corpus, items: Ints) -> Corpus:
     return Corpus(tuple(corpus.sentences[i] for i in chosen), corpus.unit)
 
 
-def _shortest(texts: Sequence[Text], source: str, items: Ints) -> Ints:
-    """Of some items the shortest one of which every member makes sub-words, if there is one."""
-    sub_words = np.stack([text.windows[source].sub_words[items] for text in texts])
-    order = np.lexsort((sub_words.max(axis=0), (sub_words == 0).any(axis=0)))
-    return items[order[:1]]
+def sizes_of(texts: Sequence[Text], source: str) -> Ints:
+    """Sub-words of each item, over all windows of the member that makes the most of them; at least 1."""
+    return np.asarray(np.max([text.windows[source].sub_words for text in texts], axis=0).clip(min=1))
 
 
 # Members
 
 
-def _opened(
-    name: str, folder: Path, corpora: Mapping[str, Corpus], reading: Reading, settings: Settings, seed: int
-) -> tuple[Text, Encoder]:
-    """A member, and what it reads."""
-    with told_of(name), _drawn(seed):
-        loaded = load(folder, reading)
-        windows = {source: Windows.of(corpus, loaded, reading) for source, corpus in corpora.items()}
-        model = _prepared(loaded.model, settings)
-        return Text(windows, loaded.pad, loaded.mixes), Encoder(model, reading.layer)
+def _nothing(loaded: Loaded, reading: Reading) -> dict[str, Any]:
+    """What an encoder takes of a text without words, which is one row."""
+    windows = Windows.of(Corpus(((),), "sentence"), loaded, reading, blank=True)
+    return Text({"": windows}, loaded.pad, loaded.mixes).inputs("", np.array([0]))
 
 
-def _prepared(model: Any, settings: Settings) -> Any:
-    """A model with adapters, where settings say how, that recomputes activations, where they say so."""
+def _prepared(model: Any, settings: Settings, *, empty: bool) -> Any:
+    """A model with adapters, where settings say how, that recomputes activations, where they say so.
+
+    Args:
+        model: of a member.
+        settings: of a recipe.
+        empty: whether adapters have no values yet, and take no memory.
+    """
     for module in model.modules():
         if hasattr(module, "layerdrop"):
             module.layerdrop = 0.0  # processes that leave out different layers wait for one another
     if "rank" in settings:
-        _adapt(model, settings)
+        _adapt(model, settings, empty=empty)
     if settings["checkpointing"]:
         if not model.supports_gradient_checkpointing:
             raise CheckpointError("it cannot compute activations twice.", fix="--set checkpointing=false")
@@ -370,7 +438,7 @@ def _prepared(model: Any, settings: Settings) -> Any:
     return model
 
 
-def _adapt(model: Any, settings: Settings) -> None:
+def _adapt(model: Any, settings: Settings, *, empty: bool) -> None:
     """Add adapters to linear maps; nothing else of the model learns any more."""
     import peft  # slow
 
@@ -384,7 +452,8 @@ def _adapt(model: Any, settings: Settings) -> None:
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),
     )
     try:
-        peft.inject_adapter_in_model(config, model)
+        with torch.device("meta") if empty else nullcontext():
+            peft.inject_adapter_in_model(config, model, low_cpu_mem_usage=empty)
     except ValueError as error:
         linear = {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
         raise CheckpointError(
@@ -392,6 +461,25 @@ def _adapt(model: Any, settings: Settings) -> None:
             why=str(error).splitlines()[0],
             fix=f"modules may be all-linear, or some of: {', '.join(sorted(linear))}",
         ) from error
+
+
+def _fill(model: torch.nn.Module, learned: Arrays, start: str) -> None:
+    """Give adapters that have no values those that were learned, under their name after `start`; else zeros.
+
+    Adapters on which vectors do not depend were never learned. Together they are smaller than the model, in
+    whatever size somebody asks for them.
+    """
+    named = list(model.named_parameters())
+    empty = [(name, parameter) for name, parameter in named if parameter.is_meta]
+    spare = sum(p.numel() for name, p in empty if start + name not in learned)
+    if spare > sum(p.numel() for _, p in named if not p.is_meta):
+        raise _misfit(f"{spare:,} values of adapters were not learned")
+    for name, parameter in empty:
+        value = torch.zeros(parameter.shape)
+        if start + name in learned:
+            value = torch.from_numpy(_fitting(learned, start + name, parameter)).float()
+        owner, _, own = name.rpartition(".")
+        setattr(model.get_submodule(owner), own, torch.nn.Parameter(value, parameter.requires_grad))
 
 
 def _frozen(freeze: str, names: Sequence[str]) -> set[int | str]:
@@ -423,13 +511,13 @@ def _freeze(model: torch.nn.Module, *, whole: bool, embeddings: bool) -> None:
 
 
 def _settled(encoder: Encoder, inputs: Mapping[str, Any]) -> int:
-    """The width of an encoder's states; what they do not depend on learns no more.
+    """The width of an encoder's states, of all layers; what they do not depend on learns no more.
 
     Processes that train together wait for the gradient of every parameter that learns: so poolers must not,
     nor layers above the one that is read.
     """
     learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    states = encoder.eval()(**inputs)
+    states = torch.cat(encoder.eval()(**inputs), dim=1)
     if learning and states.requires_grad:
         gradients: Sequence[Any] = torch.autograd.grad(states.sum(), learning, allow_unused=True)
     else:
@@ -453,6 +541,39 @@ def _parameters(module: Members) -> Iterator[tuple[str, torch.nn.Parameter]]:
     for number, model in enumerate(module.models):
         for name, parameter in model.named_parameters():
             yield f"{number}.{name}", parameter
+
+
+def restore(module: Members, learned: Arrays) -> None:
+    """Give members and their head back what was learned.
+
+    Raises:
+        UsageError: it was not learned by these members with these settings, or not all of it is there.
+    """
+    learning = {name for name, parameter in _parameters(module) if parameter.requires_grad}
+    if missing := sorted(learning - learned.keys()):
+        raise _misfit(f"{missing[0]} was not learned")
+    _assign(module, learned)
+
+
+@torch.no_grad()
+def _assign(module: Members, learned: Arrays) -> None:
+    parameters = dict(_parameters(module))
+    if unknown := sorted(learned.keys() - parameters.keys()):
+        raise _misfit(f"there is no {unknown[0]}")
+    fitting = {name: _fitting(learned, name, parameters[name]) for name in learned}
+    for name, value in fitting.items():
+        parameters[name].copy_(torch.from_numpy(value))
+
+
+def _fitting(learned: Arrays, name: str, parameter: torch.nn.Parameter) -> NDArray[Any]:
+    """What was learned for a parameter.
+
+    Raises:
+        UsageError: it is of another shape.
+    """
+    if learned[name].shape != parameter.shape:
+        raise _misfit(f"{name} was {learned[name].shape} and is {tuple(parameter.shape)}")
+    return learned[name]
 
 
 def _of_head(name: str) -> bool:

@@ -1,0 +1,383 @@
+"""What is written for others: cards, pushes, reports, and making it again from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Zoo
+from huggingface_hub import DatasetCard
+from loopback import LoopbackHub
+
+from zookeeper.plain import decode, encode
+from zookeeper.results import Run, Trial
+from zookeeper.store import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
+
+QUICK = ("--seeds", "2", "--epochs", "4")
+
+
+@pytest.fixture
+def run(zoo: Zoo, zoo_hub: LoopbackHub, conll: str) -> dict[str, Any]:
+    """A run of two checkpoints of the Hub on a dataset of the Hub."""
+    zoo("add", "roberta-base", "me/bert")
+    done = zoo("tune", "-t", "conll2000", "roberta-base", "me/bert", "--test", *QUICK, "--json")
+    assert done.exit_code == 0, done.stderr
+    return dict(done.json)
+
+
+def python_of(card: str) -> str:
+    """The one block of Python of a card."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
+    return str(code)
+
+
+def forge(home: Path, run_id: str, change: float) -> None:
+    """Make a stored run state another number than it measured."""
+    store = Store(home, home.parent / "cache")
+    known = store.run(run_id)
+    assert known is not None
+    trials = tuple(
+        replace(one, results={split: (value or 0) + change for split, value in one.results.items()})
+        for one in known.trials
+    )
+    store.save_run(replace(known, trials=trials))
+
+
+# Cards
+
+
+def test_a_card_in_a_file_keeps_what_else_stands_there(zoo: Zoo, run: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "model" / "README.md"
+    first = zoo("card", "latest", "-o", path)
+    assert first.exit_code == 0, first.stderr
+    assert (path.parent / "learning.png").read_bytes().startswith(b"\x89PNG")
+    assert "learning.png" in first.stderr
+    path.write_bytes(path.read_bytes() + b"\r\nMy own words.\r\n")
+    before = path.read_bytes()
+    assert zoo("card", "latest", "-o", path).exit_code == 0
+    assert path.read_bytes() == before, "nothing has changed since"
+
+
+def test_a_card_is_checked_against_what_is_stored(zoo: Zoo, run: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    zoo("card", "latest", "-o", path)
+    good = zoo("card", "latest", "--check", "-o", path)
+    assert good.exit_code == 0, good.stderr
+    stated = f"{run['results']['test']['mean']:.4f}"
+    text = path.read_text()
+    assert stated in text
+    path.write_text(text.replace(stated, "0.9999"))
+    bad = zoo("card", "latest", "--check", "-o", path)
+    assert bad.exit_code == 1
+    lines = path.read_text().splitlines()
+    found = [int(row["LINE"]) for row in bad.table if row["LINE"]]
+    assert any("0.9999" in lines[line - 1] for line in found), bad.stdout
+    assert zoo("card", "latest", "--check").exit_code == 0, "the one that would be made"
+
+
+def test_a_number_that_was_forged_is_found(
+    zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any], tmp_path: Path
+) -> None:
+    forge(tmp_path / "home", run["id"], 0.1)
+    for command in (("card", "latest", "--check"), ("push", "latest", "alice/chunks")):
+        done = zoo(*command)
+        assert done.exit_code == 1
+        assert "its stored predictions give" in done.stderr
+    with pytest.raises(KeyError):
+        zoo_hub.files("model", "alice/chunks")
+
+
+def test_rankings_and_selections_have_cards(zoo: Zoo, zoo_hub: LoopbackHub, conll: str) -> None:
+    zoo("add", "roberta-base", "me/bert")
+    zoo("rank", "-t", "conll2000", "--save", "first")
+    zoo("select", "-t", "conll2000", "-k", "1")
+    for what in ("@ranking", "@ranking/first", "@selection"):
+        done = zoo("card", what)
+        assert done.exit_code == 0, done.stderr
+        assert "me/bert" in done.stdout
+        assert conll in done.stdout, "the commit of the data"
+        assert zoo("card", what, "--check").exit_code == 0
+    none = zoo("card", "@ranking/second")
+    assert none.exit_code == 1
+    assert 'no ranking "second"' in none.stderr
+
+
+# Pushes
+
+
+def test_a_pushed_run_loads_by_the_lines_of_its_card(
+    zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert zoo("push", "latest", "alice/chunks").exit_code == 0
+    card = zoo_hub.files("model", "alice/chunks")["README.md"].decode()
+    code = python_of(card)
+    assert 'load_ensemble("alice/chunks")' in code
+    assert len([line for line in code.splitlines() if line.strip()]) <= 5
+    exec(code, {})  # noqa: S102 what a reader of the card would do
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert len(said) > 3
+    assert {label for _, label, _ in said} <= {"O", "B-NP", "I-NP"}
+
+
+def test_pushing_again_changes_nothing(zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any]) -> None:
+    zoo("push", "latest", "alice/chunks")
+    before = zoo_hub.sha("model", "alice/chunks")
+    again = zoo("push", "latest", "alice/chunks")
+    assert again.exit_code == 0, again.stderr
+    assert zoo_hub.sha("model", "alice/chunks") == before
+
+
+def test_what_would_change_on_a_card_is_shown(zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any]) -> None:
+    zoo_hub.add("model", "alice/chunks", {"README.md": b"---\nlicense: mit\n---\n# Mine\n"})
+    done = zoo("card", "latest", "--diff", "alice/chunks")
+    assert done.exit_code == 0, done.stderr
+    assert "+base_model:" in done.stderr
+    assert "-# Mine" not in done.stderr
+    assert list(zoo_hub.files("model", "alice/chunks")) == ["README.md"]
+
+
+def test_elsewhere_only_results_are_proposed(zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any]) -> None:
+    old = b"---\nlicense: mit\n---\r\nBob wrote this.\n"
+    zoo_hub.add("model", "bob/theirs", {"README.md": old})
+    refused = zoo("push", "latest", "bob/theirs", "--create-pr")
+    assert refused.exit_code == 4
+    assert "--yes-open-pr-on bob/theirs" in refused.stderr
+    assert zoo_hub.pulls("model", "bob/theirs") == []
+    done = zoo("push", "latest", "bob/theirs", "--create-pr", "--yes-open-pr-on", "bob/theirs", "--json")
+    assert done.exit_code == 0, done.stderr
+    (pull,) = zoo_hub.pulls("model", "bob/theirs")
+    assert list(pull.files) == ["README.md"]
+    assert pull.files["README.md"].endswith(b"---\r\nBob wrote this.\n")
+    assert b"model-index" in pull.files["README.md"]
+    assert run["id"] in pull.description
+    assert len(pull.description.splitlines()) <= 15
+    again = zoo("push", "latest", "bob/theirs", "--create-pr", "--yes-open-pr-on", "bob/theirs")
+    assert again.exit_code == 0, again.stderr
+    assert len(zoo_hub.pulls("model", "bob/theirs")) == 1
+
+
+def test_rankings_and_selections_go_to_dataset_repositories(
+    zoo: Zoo, zoo_hub: LoopbackHub, conll: str
+) -> None:
+    zoo("add", "roberta-base", "me/bert")
+    zoo("rank", "-t", "conll2000")
+    zoo("select", "-t", "conll2000", "-k", "1")
+    for what, name in (("@ranking", "ranking"), ("@selection", "selection")):
+        done = zoo("push", what, f"alice/{name}")
+        assert done.exit_code == 0, done.stderr
+        files = zoo_hub.files("dataset", f"alice/{name}")
+        assert {"README.md", f"{name}.json", f"{name}.csv"} <= set(files)
+        assert "zookeeper" in DatasetCard(files["README.md"].decode()).data.tags
+        assert json.loads(files[f"{name}.json"])
+    elsewhere = zoo("push", "@ranking", "bob/theirs", "--create-pr")
+    assert elsewhere.exit_code == 2
+    assert "a repository of your own" in elsewhere.stderr
+
+
+def test_results_go_to_benchmarks_only_where_the_dataset_is_one_or_on_request(
+    zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any]
+) -> None:
+    zoo("push", "latest", "alice/auto")
+    assert not [path for path in zoo_hub.files("model", "alice/auto") if path.startswith(".eval_results")]
+    done = zoo("push", "latest", "alice/both", "--results", "both")
+    assert done.exit_code == 0, done.stderr
+    files = zoo_hub.files("model", "alice/both")
+    assert [path for path in files if path.startswith(".eval_results/")]
+    assert b"model-index" in files["README.md"]
+    zoo("push", "latest", "alice/none", "--results", "none")
+    assert b"model-index" not in zoo_hub.files("model", "alice/none")["README.md"]
+
+
+def test_measurements_are_pushed_and_pulled(
+    zoo: Zoo, zoo_hub: LoopbackHub, probe_file: Path, tmp_path: Path
+) -> None:
+    zoo("add", "roberta-base", "me/bert")
+    zoo("probe", "-p", probe_file)
+    kappa = zoo("covariance", "--signatures", "--json").json
+    for what in ("signatures", "features"):
+        pushed = zoo("push", what, f"alice/{what}")
+        assert pushed.exit_code == 0, pushed.stderr
+        other = ("--zoo", tmp_path / f"other-{what}")
+        zoo_hub.clear()
+        pulled = zoo(*other, "pull", what, f"alice/{what}")
+        assert pulled.exit_code == 0, pulled.stderr
+        assert not [r for r in zoo_hub.requests if "/model.safetensors" in r.path], "no weights"
+        again = zoo(*other, "covariance", *(["--signatures"] if what == "signatures" else []), "--json")
+        assert again.exit_code == 0, again.stderr
+        assert again.json["names"] == kappa["names"]
+        assert again.json["matrix"][0][1] == pytest.approx(kappa["matrix"][0][1], abs=0.05)
+
+
+# Making it again
+
+
+def test_a_run_is_made_again_and_holds_to_the_last_digit(
+    zoo: Zoo, run: dict[str, Any], tmp_path: Path
+) -> None:
+    done = zoo("reproduce", "latest", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert (done.json["holds"], done.json["exact"]) == (True, True)
+    assert len(done.json["repetitions"]) == 6, "a mean and two seeds on two splits"
+    assert not list((tmp_path / "home" / "reproduced").iterdir()), "nothing of it is left"
+
+
+def test_nothing_that_was_measured_is_used_again(
+    zoo: Zoo, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zookeeper.tuning.loop import Training
+
+    made: list[object] = []
+    original = Training.run
+    monkeypatch.setattr(Training, "run", lambda self, report: made.append(self) or original(self, report))
+    zoo("reproduce", "latest")
+    assert len(made) == 2
+
+
+def test_a_number_that_does_not_come_again_does_not_hold(
+    zoo: Zoo, run: dict[str, Any], tmp_path: Path
+) -> None:
+    forge(tmp_path / "home", run["id"], 0.1)
+    done = zoo("reproduce", "latest", "--tolerance", "0.05")
+    assert done.exit_code == 1
+    assert "does not hold" in done.stderr
+    assert {row["DIFFERENCE"] for row in done.table} != {"0.0"}
+    assert zoo("reproduce", "latest", "--tolerance", "0.2").exit_code == 0
+
+
+def test_a_run_is_made_again_from_its_repository_by_somebody_else(
+    zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any], tmp_path: Path
+) -> None:
+    zoo("push", "latest", "alice/chunks")
+    zoo_hub.commit("model", "me/bert", {"model.safetensors": b"moved on"})
+    done = zoo("--zoo", tmp_path / "other", "reproduce", "alice/chunks", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert done.json["exact"]
+    folder = tmp_path / "copy"
+    for name, data in zoo_hub.files("model", "alice/chunks").items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    assert zoo("--zoo", tmp_path / "third", "reproduce", folder, "--json").json["exact"]
+
+
+def test_what_was_local_must_be_named(
+    zoo: Zoo, checkpoints: dict[str, Path], target_folder: Path, tmp_path: Path
+) -> None:
+    zoo("add", checkpoints["bert"])
+    run = zoo("tune", "-t", target_folder, "bert", *QUICK, "--json").json
+    stored = Store(tmp_path / "home", tmp_path / "cache").run(run["id"])
+    assert stored is not None
+    from zookeeper.cards import publishable
+
+    folder = tmp_path / "card"
+    folder.mkdir()
+    (folder / "run.json").write_bytes(encode(publishable(stored)))
+    unknown = zoo("reproduce", folder)
+    assert unknown.exit_code == 2
+    assert "--member bert=PATH" in unknown.stderr
+    untargeted = zoo("reproduce", folder, "--member", f"bert={checkpoints['bert']}")
+    assert untargeted.exit_code == 2
+    assert "--target PATH" in untargeted.stderr
+    member = ("--member", f"bert={checkpoints['bert']}")
+    done = zoo("reproduce", folder, *member, "--target", target_folder, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert done.json["exact"]
+    other = zoo("reproduce", folder, "--member", f"bert={checkpoints['gpt2']}", "--target", target_folder)
+    assert other.exit_code != 0
+    assert "is not what it was" in other.stderr
+
+
+def test_runs_of_earlier_versions_cannot_be_made_again(zoo: Zoo, run: dict[str, Any], tmp_path: Path) -> None:
+    store = Store(tmp_path / "home", tmp_path / "cache")
+    known = store.run(run["id"])
+    assert known is not None
+    store.save_run(replace(known, request=None))
+    done = zoo("reproduce", "latest")
+    assert done.exit_code == 2
+    assert "an earlier version" in done.stderr
+
+
+def test_what_was_asked_for_is_part_of_a_run(run: dict[str, Any], tmp_path: Path) -> None:
+    stored = Store(tmp_path / "home", tmp_path / "cache").run(run["id"])
+    assert stored is not None
+    assert stored.request is not None
+    assert stored.request.run_id == run["id"]
+    assert decode(Run, encode(stored)) == stored
+
+
+# Energy
+
+
+def test_energy_is_counted_where_it_can_be(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    import types
+    from importlib.machinery import ModuleSpec
+
+    from zookeeper.tuning.energy import metered
+
+    class Tracker:
+        def __init__(self, **_: object) -> None:
+            self.final_emissions_data = types.SimpleNamespace(energy_consumed=None)
+
+        def start(self) -> None:
+            self.final_emissions_data.energy_consumed = 0.25
+
+        def stop(self) -> None:
+            self.final_emissions_data.energy_consumed += 0.5
+
+    fake = types.ModuleType("codecarbon")
+    fake.__spec__ = ModuleSpec("codecarbon", None)
+    fake.OfflineEmissionsTracker = Tracker  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "codecarbon", fake)
+    with metered() as meter:
+        assert meter.energy is None
+    assert meter.energy == 0.75
+    monkeypatch.setitem(sys.modules, "codecarbon", None)
+
+
+# The report
+
+
+def test_a_report_of_all_that_is_known(zoo: Zoo, zoo_hub: LoopbackHub, conll: str, tmp_path: Path) -> None:
+    zoo("add", "roberta-base", "me/bert")
+    zoo("rank", "-t", "conll2000")
+    zoo("tune", "-t", "conll2000", "me/bert", *QUICK)
+    zoo_hub.clear()
+    path = tmp_path / "zoo.html"
+    done = zoo("report", "-o", path, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert done.json["holds"] == {
+        "covariance": False,
+        "selection": False,
+        "ranking": True,
+        "runs": True,
+        "comparison": False,
+    }
+    text = path.read_text(encoding="utf-8")
+    assert "me/bert" in text
+    assert conll in text
+    assert zoo_hub.requests == [], "it asks no network"
+    assert zoo("report", "-t", "conll2000", "-o", path).exit_code == 0
+    unknown = zoo("report", "-t", "other", "-o", path)
+    assert unknown.exit_code == 1
+    assert "zoo rank --target other" in unknown.stderr
+
+
+def test_a_report_of_nothing_says_what_to_do(zoo: Zoo, tmp_path: Path) -> None:
+    done = zoo("report", "-o", tmp_path / "zoo.html")
+    assert done.exit_code == 1
+    assert "zoo add" in done.stderr
+    assert not (tmp_path / "zoo.html").exists()
+
+
+def test_a_trial_without_energy_is_as_it_was() -> None:
+    from tests.made_up import trial
+
+    before = json.loads(encode(trial()))
+    del before["energy"]
+    assert decode(Trial, before) == trial()

@@ -1,0 +1,101 @@
+"""What a push changes of what is there, and nothing where it changes nothing."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zookeeper.errors import StorageError
+from zookeeper.hub.client import digest_like
+from zookeeper.records import RepoFile, Revision
+from zookeeper.results import Publication
+from zookeeper.sections import left_out, spliced
+
+README = "README.md"
+
+Content = bytes | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A repository at a commit, as far as a push has to know it.
+
+    Attributes:
+        revision: which.
+        files: all, by path.
+        card: its README.md; empty for none.
+        private: whether only its owner sees it.
+    """
+
+    revision: Revision
+    files: Mapping[str, RepoFile]
+    card: str
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Files that differ from what is there.
+
+    Attributes:
+        files: their content, by path.
+        sizes: in bytes, by path.
+        diff: of the card, as a unified diff.
+        notes: what a reader should know.
+    """
+
+    files: Mapping[str, Content]
+    sizes: Mapping[str, int]
+    diff: str
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, there: Standing | None, publication: Publication) -> Change:
+        """Between what is there, or nothing, and what shall be.
+
+        Raises:
+            DataError: the card that is there cannot be kept.
+            StorageError: a file to be written cannot be read.
+        """
+        old, files = (there.card, there.files) if there else ("", {})
+        new = spliced(old, publication.card)
+        wanted = {**publication.files, **({README: new.encode()} if new != old else {})}
+        try:
+            changed = {
+                path: wanted[path] for path in sorted(wanted) if _differs(wanted[path], files.get(path))
+            }
+            sizes = {path: _size(content) for path, content in changed.items()}
+        except OSError as error:
+            raise StorageError(f"{error.filename} cannot be read.", why=error.strerror) from error
+        return cls(changed, sizes, _diff(old, new), tuple(_notes(old, publication, changed)))
+
+
+def _notes(old: str, publication: Publication, changed: Mapping[str, Content]) -> list[str]:
+    kept = left_out(old, publication.card)
+    notes = [f"The card keeps what it says itself of: {', '.join(kept)}."] if kept else []
+    return notes if changed else [*notes, "Everything is there already: there is nothing to write."]
+
+
+def _differs(content: Content, there: RepoFile | None) -> bool:
+    return there is None or _size(content) != there.size or digest_like(there.digest, content) != there.digest
+
+
+def _size(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _diff(old: str, new: str) -> str:
+    """A unified diff; empty where nothing changes."""
+    changes = difflib.unified_diff(_lines(old), _lines(new), f"{README} (there)", f"{README} (new)")
+    return "".join(changes)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their ends; one without says so, as in every diff."""
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n\\ No newline at end of file\n"
+    return lines

@@ -1,0 +1,284 @@
+"""From what is stored to what others read: cards, and what is written to repositories."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from zookeeper.errors import DataError, IntegrityError, NotFoundError, UsageError
+from zookeeper.results import (
+    CardText,
+    Comparison,
+    Estimate,
+    EvalCard,
+    Finding,
+    Publication,
+    Push,
+    Ranking,
+    Run,
+    Selection,
+    Trial,
+)
+from zookeeper.runner import Runner
+from zookeeper.sections import spliced
+from zookeeper.settings import Settings
+from zookeeper.store import Store
+from zookeeper.store.files import disk, write
+from zookeeper.tuner import changed
+
+if TYPE_CHECKING:
+    from zookeeper.auditing import Audit
+    from zookeeper.hub import Hub
+
+Results = Literal["auto", "model-index", "eval-results", "both", "none"]
+"""Where the numbers of a run go beside the text: `.eval_results` too where the dataset is a benchmark; or as
+it says."""
+
+Subject = Run | Ranking | Selection
+
+
+class Publisher:
+    """Writes cards, and pushes what they are of.
+
+    Args:
+        settings: of the zoo.
+        store: of the zoo.
+        runner: knows what trials learned.
+        hub: gives the Hub; called only when something is published.
+    """
+
+    def __init__(self, settings: Settings, store: Store, runner: Runner, hub: Callable[[], Hub]) -> None:
+        self._settings, self._store, self._runner, self._hub = settings, store, runner, hub
+
+    def card(self, subject: Subject, title: str | None = None, repo_id: str | None = None) -> CardText:
+        """What the card of something says."""
+        from zookeeper import cards
+
+        title = title or (repo_id.split("/")[-1] if repo_id else _title(subject))
+        if isinstance(subject, Run):
+            return cards.run_card(self._evaluated(subject, title, repo_id))
+        if isinstance(subject, Ranking):
+            return cards.ranking_card(subject, title)
+        return cards.selection_card(subject, title)
+
+    def comparison(self, run: Run) -> Comparison | None:
+        """Of that run with other ensembles, if there was one."""
+        latest = self._store.load_note("comparison", Comparison)
+        if latest is not None and latest.run == run.id:
+            return latest
+        return self._store.load_note(f"comparison-{run.id}", Comparison)
+
+    def save(self, subject: Subject, path: Path, title: str | None = None) -> tuple[Path, ...]:
+        """Write a card into a file, around what else stands there, with its pictures beside it.
+
+        Returns:
+            What was written.
+
+        Raises:
+            DataError: the file is there and is no card that can be kept.
+            StorageError: the disk refuses.
+        """
+        card = self.card(subject, title)
+        text = spliced(_text(path), card)
+        pictures = self._pictures(subject)
+        write(path, text.encode())
+        for name, data in pictures.items():
+            write(path.parent / name, data)
+        return (path, *(path.parent / name for name in pictures))
+
+    def check(
+        self, subject: Subject, path: Path | None = None, title: str | None = None
+    ) -> tuple[Finding, ...]:
+        """What is wrong with a card: the one in a file, or the one that would be made.
+
+        Raises:
+            IntegrityError: its numbers do not follow from what is stored.
+        """
+        from zookeeper import cards
+
+        if isinstance(subject, Run):
+            self._audit(subject).check()
+        if path is None:
+            card = self.card(subject, title)
+            return cards.check(spliced("", card), card)
+        if not path.exists():
+            raise NotFoundError(f"there is no card {path}.", fix="zoo card … -o FILE writes one")
+        text = _text(path)
+        heading, repo_id = cards.subject_of(text)
+        return cards.check(text, self.card(subject, title or heading, repo_id))
+
+    def push(
+        self,
+        subject: Subject,
+        repo_id: str,
+        *,
+        results: Results = "auto",
+        create_pr: bool = False,
+        private: bool = True,
+        agreed: str | None = None,
+        dry_run: bool = False,
+    ) -> Push:
+        """Write something to a repository; see `Zoo.push`."""
+        hub = self._hub()
+        account = hub.account()
+        own = account is None or account.owns(repo_id)
+        return hub.push(
+            repo_id,
+            self.publication(subject, repo_id, own=own, results=results),
+            create_pr=create_pr,
+            private=private,
+            agreed=agreed,
+            dry_run=dry_run,
+        )
+
+    def publication(
+        self, subject: Subject, repo_id: str, *, own: bool = True, results: Results = "auto"
+    ) -> Publication:
+        """What is written to a repository: all there is to one's own, the results alone to another's.
+
+        Raises:
+            IntegrityError: the numbers do not follow from what is stored.
+            UsageError: it is no run, and the repository somebody else's.
+        """
+        if isinstance(subject, Run):
+            self._audit(subject).check()
+            return self._own(subject, repo_id, results) if own else self._others(subject, repo_id, results)
+        if not own:
+            raise UsageError(
+                f"{repo_id} is not yours, and this is no result of what is in it.",
+                fix="push it to a repository of your own",
+            )
+        from zookeeper import cards
+
+        kind = "ranking" if isinstance(subject, Ranking) else "selection"
+        files = {f"{kind}.json": cards.record_file(subject), f"{kind}.csv": cards.table_file(subject)}
+        return Publication(
+            "dataset", f"zookeeper: {_title(subject)}", self.card(subject, repo_id=repo_id), files
+        )
+
+    def _own(self, run: Run, repo_id: str, results: Results) -> Publication:
+        from zookeeper import cards
+
+        card = self._evaluated(run, repo_id.split("/")[-1], repo_id)
+        files = {
+            cards.weights_name(run): cards.weights_file(run, self._runner.published(run)),
+            "run.json": cards.run_file(run),
+            **self._pictures(run),
+            **self._benchmark(card, results),
+        }
+        return Publication("model", _subject(run), _with_results(cards.run_card(card), results), files)
+
+    def _others(self, run: Run, repo_id: str, results: Results) -> Publication:
+        """No word of prose, no weights: one block of metadata, or one file."""
+        from zookeeper import cards
+
+        card = self._evaluated(run, repo_id.split("/")[-1], repo_id)
+        text = _with_results(cards.run_card(card), results)
+        index = {name: value for name, value in text.metadata.items() if name == "model-index"}
+        return Publication(
+            "model",
+            _subject(run),
+            CardText(index, ""),
+            self._benchmark(card, results),
+            account=cards.account_of(card),
+        )
+
+    def _benchmark(self, card: EvalCard, results: Results) -> dict[str, bytes]:
+        """The results of a run in the form of benchmarks, by path."""
+        from zookeeper import cards
+
+        target = card.run.target
+        if results in ("model-index", "none") or target.local:
+            return {}
+        tasks = self._hub().benchmark_tasks(target.dataset)
+        if not tasks and results == "auto":
+            return {}
+        task = target.config if target.config in tasks or not tasks else tasks[0]
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", target.dataset)
+        return {f".eval_results/{name}.yaml": cards.benchmark_results(card, task or "default")}
+
+    def _evaluated(self, run: Run, title: str, repo_id: str | None) -> EvalCard:
+        return EvalCard(run, title, repo_id, self._intervals(run), self.comparison(run))
+
+    def _intervals(self, run: Run) -> Mapping[str, Estimate]:
+        """None where what they are made of is gone, or the metric is none of ours and takes too long."""
+        from zookeeper.tuning.metrics import METRICS
+
+        if run.metric not in METRICS:
+            return {}
+        try:
+            return self._audit(run).intervals()
+        except (NotFoundError, IntegrityError):
+            return {}
+
+    def _audit(self, run: Run) -> Audit:
+        from zookeeper.auditing import Audit
+        from zookeeper.tuning.metrics import Judge
+
+        target = run.target
+        judge = Judge.of(run.metric, target.classes, target.kind, offline=self._settings.offline)
+        if run.request and judge.script != run.request.script:
+            raise changed(f"the metric {run.metric}", "its code has changed")
+        return Audit(run, judge, lambda trial: self._store.arrays(Trial, trial.key.digest))
+
+    def _pictures(self, subject: Subject) -> dict[str, bytes]:
+        """Those that the card of a run shows, by name."""
+        if not isinstance(subject, Run):
+            return {}
+        from zookeeper import cards, pictures
+
+        comparison = self.comparison(subject)
+        draw = {
+            "learning.png": partial(pictures.draw_curve, subject),
+            **({"comparison.png": partial(pictures.draw_comparison, comparison)} if comparison else {}),
+        }
+        names = cards.pictures_of(EvalCard(subject, "", comparison=comparison))
+        with tempfile.TemporaryDirectory(prefix="zoo-pictures-") as folder:
+            paths = {name: Path(folder) / name for name in names}
+            for name, path in paths.items():
+                draw[name](path)
+            return {name: path.read_bytes() for name, path in paths.items()}
+
+
+def _title(subject: Subject) -> str:
+    """What something goes by where nobody named it."""
+    if isinstance(subject, Run):
+        return f"{_last(subject.target.dataset)}-zoo{len(subject.members)}"
+    if isinstance(subject, Ranking):
+        return f"{_last(subject.target.dataset)}-ranking"
+    of = f"{_last(subject.target.dataset)}-" if subject.target else ""
+    return f"{of}selection-of-{len(subject.picks)}"
+
+
+def _last(dataset: str) -> str:
+    return dataset.split("/")[-1]
+
+
+def _subject(run: Run) -> str:
+    return f"zookeeper: {run.metric} on {run.target.dataset}, run {run.id}"
+
+
+def _with_results(card: CardText, results: Results) -> CardText:
+    """A card whose metadata hold results, or do not."""
+    if results not in ("eval-results", "none"):
+        return card
+    return CardText({k: v for k, v in card.metadata.items() if k != "model-index"}, card.body)
+
+
+def _text(path: Path) -> str:
+    """The text of a file to the byte; nothing where there is none.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    if not path.exists():
+        return ""
+    try:
+        with disk(path):
+            return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8.", why=str(error), fix="convert it, or remove it") from error

@@ -1,0 +1,106 @@
+"""Numbers and foreign text as a report writes them."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import PurePath
+
+from zookeeper.plain import spelt_out
+from zookeeper.records import Target
+from zookeeper.results import Selection, Spread
+from zookeeper.scores import SCORES
+
+_LONGEST = 44
+
+
+def shown(text: object, longest: int = _LONGEST) -> str:
+    """Foreign text that does nothing but show; a long one loses its middle."""
+    letters = spelt_out(text)
+    if len(letters) <= longest:
+        return letters
+    half = (longest - 1) // 2
+    return f"{letters[: longest - 1 - half]}…{letters[-half:]}"
+
+
+def columns(text: str) -> int:
+    """Of a type of fixed width that a text takes; ideographs and pictographs take two."""
+    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def number(value: float | None, decimals: int = 4) -> str:
+    """With a true minus; "–" for None."""
+    if value is None:
+        return "–"
+    written = f"{value:,.{decimals}f}"
+    return written.replace("-", "−" if float(written.replace(",", "")) else "")
+
+
+def share(value: float | None, digits: int = 3) -> str:
+    """Per cent."""
+    return "–" if value is None else f"{100 * value:.{digits}g} %"
+
+
+def count(n: int, what: str) -> str:
+    """A number of things; `what` is one of them."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def capital(text: str) -> str:
+    """With a first letter for the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def listed(names: list[str]) -> str:
+    """Words in a sentence."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def spread(found: Spread, decimals: int = 4) -> str:
+    """Mean and deviation between seeds."""
+    if found.mean is None:
+        return "undefined"
+    deviation = "" if found.deviation is None else f"\u00a0±\u00a0{number(found.deviation, decimals)}"
+    return number(found.mean, decimals) + deviation
+
+
+def metric(name: str) -> str:
+    """As words; of a script only its name."""
+    return shown(without_folders(name).replace("_", " "))
+
+
+def score(name: str) -> str:
+    """Title of a score."""
+    return SCORES[name].title if name in SCORES else shown(name)
+
+
+def without_folders(name: str) -> str:
+    """What may be the path of a file or folder of this machine, of that only the last part."""
+    path = PurePath(name)
+    return path.name or name if path.is_absolute() else name
+
+
+def target(found: Target) -> str:
+    """A target, without folders of this machine."""
+    return shown(PurePath(found.name).name if found.local else found.name)
+
+
+def unit(found: Selection) -> str:
+    """That the gains of a selection are in."""
+    return "nats" if found.by == "mutual information" else "nats per example"
+
+
+def probe(name: str) -> str:
+    """A probe, as "name, so many words"."""
+    where, comma, words = name.rpartition(", ")
+    return shown(without_folders(where) + comma + words, 80)
+
+
+def size(n: int | None) -> str:
+    """Of a number of parameters."""
+    if not n:
+        return "size unknown"
+    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if n >= unit:
+            return f"{n / unit:.3g} {letter}"
+    return str(n)
