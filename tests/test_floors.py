@@ -27,6 +27,7 @@ FLOORS = {
     "results": 3,
     "arrangement": 4,
     "kernels": 4,
+    "lineage": 4,
     "ensembles": 4,
     "selection": 4,
     "signatures": 4,

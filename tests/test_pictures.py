@@ -385,7 +385,7 @@ def test_a_comparison_says_what_was_compared_and_who_is_above_how_many(tmp_path:
     dull = replace(found.contenders[1], values=tuple(one.mean for one in found.random[:3]))
     draw_comparison(replace(found, contenders=(found.contenders[0], dull)), tmp_path / "c.svg")
     written = texts(tmp_path / "c.svg")
-    assert "span f1 on conll2000, test" in written
+    assert "span F1 on conll2000, test" in written
     assert any("10 % of the training data" in text and "3 seeds" in text for text in written)
     assert "20 random ensembles of 3" in written
     assert any(text.endswith("above 20 of 20") for text in written)
@@ -448,7 +448,7 @@ def test_dots_of_alike_ensembles_lie_side_by_side() -> None:
 def test_a_curve_has_marks_at_its_shares_and_the_commonest_answer(tmp_path: Path) -> None:
     draw_curve(learning((0.01, 0.1, 1.0)), tmp_path / "curve.svg")
     written = texts(tmp_path / "curve.svg")
-    assert "Learning curve: span f1 on conll2000, test" in written
+    assert "Learning curve: span F1 on conll2000, test" in written
     assert {"1 %", "80", "10 %", "804", "100 %", "8,042"} <= set(written)
     assert {"the commonest answer", "0.1111", "3 seeds"} <= set(written)
 
@@ -457,7 +457,7 @@ def test_a_curve_is_of_validation_where_not_all_was_tested(tmp_path: Path) -> No
     whole, part = trial(0, 1.0), trial(0, 0.5, measured=("validation",), validation=None)
     draw_curve(run(whole, part, majority={}), tmp_path / "curve.svg")
     written = texts(tmp_path / "curve.svg")
-    assert "Learning curve: span f1 on conll2000, validation" in written
+    assert "Learning curve: span F1 on conll2000, validation" in written
     assert "the commonest answer" not in written
     assert "0.8000" in written
 
@@ -507,7 +507,7 @@ def test_a_run_on_one_share_is_drawn_pass_by_pass_with_the_mean_as_far_as_all_se
     assert ([1, 3], [0.5, 0.8]) in drawn
     assert ([0, 1, 2], pytest.approx([0.175, 0.6, 0.5])) in drawn
     written = texts(tmp_path / "curve.svg")
-    assert "Pass by pass: span f1 on conll2000, validation" in written
+    assert "Pass by pass: span F1 on conll2000, validation" in written
     assert {"2 seeds", "0.6500 ± 0.2121", "the commonest answer", "0.1234"} <= set(written)
 
 
@@ -625,7 +625,7 @@ def test_no_folder_of_this_machine_is_in_a_picture(tmp_path: Path) -> None:
     draw_curve(replace(learning((0.1, 1.0)), target=local), tmp_path / "curve.svg")
     for name in ("c.svg", "curve.svg"):
         assert "somebody" not in (tmp_path / name).read_text(encoding="utf-8")
-        assert any("span f1 on mine" in text for text in texts(tmp_path / name))
+        assert any("span F1 on mine" in text for text in texts(tmp_path / name))
     draw_ranking(replace(ranked(), target=local), tmp_path / "r.svg")
     assert "somebody" not in (tmp_path / "r.svg").read_text(encoding="utf-8")
     draw_lineage([made("/home/somebody/x", "/home/somebody/base")], tmp_path / "l.svg", picks=["x"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loopback import LoopbackHub, read_folder
 from numpy.typing import NDArray
@@ -562,6 +562,8 @@ def in_best(change: Callable[[Any], Any]) -> Callable[[Any], None]:
         (lambda r: r["target"].update(classes=["only"]), "2 outputs"),
         (lambda r: r["target"].update(task="text-regression"), "classes"),
         (lambda r: r.update(id="f" * 12), "another run"),
+        (lambda r: r.update(id="../../somewhere"), "no id of a run"),
+        (lambda r: r.update(id="/somewhere"), "no id of a run"),
         (in_best(lambda r: r.update(name="../../etc")), "cannot be served"),
         (in_best(lambda r: r.update(name="centroid")), "cannot be served"),
         (in_best(lambda r: r["settings"].update(rank=3)), "no setting"),
@@ -595,6 +597,28 @@ def test_names_of_members_lead_nowhere_else(
         stranger().with_record(change).load()
     assert "\x1b" not in f"{refused.value.message} {refused.value.why} {refused.value.fix}"
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("metric", ["./mine.py", "-/tmp/mine.py:loss", "bob/metric", "a/b?x=1", "~/m", ""])
+def test_no_record_of_somebody_else_names_a_script_to_run(
+    stranger: Callable[..., Stranger], metric: str
+) -> None:
+    def change(record: Any) -> None:
+        record["request"]["metric"] = metric
+
+    asked = stranger().with_record(change)
+    with pytest.raises(UsageError, match="its metric is a script"):
+        published_run(asked.copy)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "-mse", "f1?average=macro", "seqeval:overall_f1"])
+def test_metrics_that_evaluate_publishes_are_no_strangers(
+    stranger: Callable[..., Stranger], metric: str
+) -> None:
+    def change(record: Any) -> None:
+        record["request"]["metric"] = metric
+
+    assert published_run(stranger().with_record(change).copy).request is not None
 
 
 @pytest.mark.parametrize("rank", [4, 10**9, 10**30])
@@ -716,7 +740,7 @@ def _mutated(draw: st.DrawFn, value: Any) -> Any:
     return draw(junk)
 
 
-@settings(STEADY, max_examples=50)
+@STEADY
 @given(
     data=st.data(),
     recipe=st.sampled_from(["head", "lora", "late heads"]),

@@ -13,7 +13,11 @@ from conftest import Zoo
 from huggingface_hub import DatasetCard
 from loopback import LoopbackHub
 
+from tests import made_up
+from zookeeper.errors import ZooError
+from zookeeper.hub import Hub
 from zookeeper.plain import decode, encode
+from zookeeper.reproducing import compared, request_of
 from zookeeper.results import Run, Trial
 from zookeeper.store import Store
 
@@ -108,6 +112,16 @@ def test_rankings_and_selections_have_cards(zoo: Zoo, zoo_hub: LoopbackHub, conl
     assert 'no ranking "second"' in none.stderr
 
 
+def test_a_card_that_was_pushed_is_found_right_wherever_its_numbers_went(
+    zoo: Zoo, zoo_hub: LoopbackHub, run: dict[str, Any], tmp_path: Path
+) -> None:
+    for results in ("auto", "none", "both"):
+        zoo("push", "latest", f"alice/{results}", "--results", results)
+        path = tmp_path / f"{results}.md"
+        path.write_bytes(zoo_hub.files("model", f"alice/{results}")["README.md"])
+        assert zoo("card", "latest", "--check", "-o", path).exit_code == 0
+
+
 # Pushes
 
 
@@ -192,6 +206,37 @@ def test_results_go_to_benchmarks_only_where_the_dataset_is_one_or_on_request(
     assert b"model-index" in files["README.md"]
     zoo("push", "latest", "alice/none", "--results", "none")
     assert b"model-index" not in zoo_hub.files("model", "alice/none")["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [(("chunks",), "chunks"), (("a", "b"), None)],
+)
+def test_a_benchmark_is_told_of_its_own_task_and_its_whole_test_split(
+    zoo: Zoo,
+    zoo_hub: LoopbackHub,
+    run: dict[str, Any],
+    tasks: tuple[str, ...],
+    told: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Hub, "benchmark_tasks", lambda self, dataset: tasks)
+
+    def pushed(name: str) -> list[str]:
+        done = zoo("push", "latest", f"alice/{name}")
+        assert done.exit_code == 0, done.stderr
+        files = zoo_hub.files("model", f"alice/{name}")
+        return [str(data) for path, data in files.items() if path.startswith(".eval_results/")]
+
+    results = pushed("test")
+    assert len(results) == (told is not None)
+    assert all(f"task_id: {told}" in one for one in results)
+    asked = zoo("push", "latest", "alice/asked", "--results", "both")
+    assert asked.exit_code == (0 if told else 2), asked.stderr
+    zoo("tune", "-t", "conll2000", "me/bert", *QUICK)
+    assert pushed("untouched") == []
+    zoo("tune", "-t", "conll2000", "me/bert", "--test", "--max-examples", "2", *QUICK)
+    assert pushed("sampled") == []
 
 
 def test_measurements_are_pushed_and_pulled(
@@ -292,6 +337,48 @@ def test_what_was_local_must_be_named(
     assert "is not what it was" in other.stderr
 
 
+def test_a_record_of_somebody_else_is_not_believed(zoo: Zoo, run: dict[str, Any], tmp_path: Path) -> None:
+    stored = Store(tmp_path / "home", tmp_path / "cache").run(run["id"])
+    assert stored is not None
+    assert stored.request is not None
+
+    def refused(**changes: Any) -> str:
+        with pytest.raises(ZooError) as error:
+            request_of(replace(stored, **changes), [], None)
+        return f"{error.value.message} {error.value.why}"
+
+    def asked(**changes: Any) -> dict[str, Any]:
+        return {"request": replace(stored.request, **changes)}
+
+    assert "other data" in refused(**asked(fingerprint="f" * 64))
+    assert "other seeds" in refused(**asked(seeds=(0, 5)))
+    assert "other seeds and shares" in refused(trials=stored.trials[:1])
+    assert "other splits" in refused(**asked(test=False))
+    assert "other members" in refused(members=stored.members[:1])
+    assert "other metric" in refused(metric="accuracy")
+    other = replace(stored.recipe, settings={"poison": True})
+    assert "no setting poison" in refused(recipe=other, **asked(recipe=other))
+    seeded = tuple(replace(one, key=replace(one.key, seed=-1 - one.key.seed)) for one in stored.trials)
+    assert "is -1" in refused(trials=seeded, **asked(seeds=(-1, -2)))
+    assert request_of(stored, [one.revision for one in stored.members], None).seeds == (0, 1)
+
+
+def test_how_far_a_mean_may_be_is_not_for_the_record_to_say() -> None:
+    again = made_up.run(made_up.trial(0, test=0.40), made_up.trial(1, test=0.42))
+    forged = made_up.run(
+        made_up.trial(0, validation=0.0, test=0.9), made_up.trial(1, validation=1.0, test=0.9)
+    )
+    found = compared(forged, again)
+    assert found.tolerance < 0.02
+    assert not found.holds
+
+
+def test_what_else_is_not_the_same_is_said() -> None:
+    stated = made_up.run(replace(made_up.trial(0), processes=4, device="cuda"))
+    again = made_up.run(made_up.trial(0))
+    assert compared(stated, again).differences == ("hardware: cuda, now cpu (x86_64)", "processes: 4, now 1")
+
+
 def test_runs_of_earlier_versions_cannot_be_made_again(zoo: Zoo, run: dict[str, Any], tmp_path: Path) -> None:
     store = Store(tmp_path / "home", tmp_path / "cache")
     known = store.run(run["id"])
@@ -366,6 +453,22 @@ def test_a_report_of_all_that_is_known(zoo: Zoo, zoo_hub: LoopbackHub, conll: st
     unknown = zoo("report", "-t", "other", "-o", path)
     assert unknown.exit_code == 1
     assert "zoo rank --target other" in unknown.stderr
+
+
+def test_a_report_is_about_the_latest_ranking(
+    zoo: Zoo, zoo_hub: LoopbackHub, conll: str, target_folder: Path, tmp_path: Path
+) -> None:
+    zoo("add", "me/bert")
+    zoo("rank", "-t", "conll2000", "--save", "first")
+    done = zoo("rank", "-t", target_folder)
+    assert done.exit_code == 0, done.stderr
+    zoo("report", "-o", tmp_path / "zoo.html")
+    assert conll not in (tmp_path / "zoo.html").read_text(encoding="utf-8")
+    tuned = zoo("tune", "-t", "conll2000", "me/bert", *QUICK, "--json").json
+    other = zoo("report", "-o", tmp_path / "other.html", "-t", target_folder, "--run", tuned["id"])
+    assert other.exit_code == 2
+    assert "is of conll2000" in other.stderr
+    assert not (tmp_path / "other.html").exists()
 
 
 def test_a_report_of_nothing_says_what_to_do(zoo: Zoo, tmp_path: Path) -> None:

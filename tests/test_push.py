@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import READ_TOKEN, WRITE_TOKEN, LoopbackHub, User
 
+from tests.reference.examples import STEADY
 from zookeeper.errors import (
     AccessError,
     DataError,
@@ -508,6 +509,16 @@ def test_a_file_that_is_gone(hub: LoopbackHub, ours: Hub, tmp_path: Path) -> Non
 ANSWERS = {"hangs up": (0, b""), "is broken": (502, b"<html>"), "is no Hub": (200, b"<html>log in</html>")}
 
 
+def test_a_large_file_that_cannot_be_uploaded_is_an_error_of_the_network(hub: LoopbackHub, ours: Hub) -> None:
+    hub.fail(503, r"/lfs/|/upload", method="PUT", times=None)
+    with pytest.raises(NetworkError) as error:
+        ours.push(OWN, publication(files={"model.safetensors": b"x" * 99}))
+    assert "503" in f"{error.value} {error.value.why}"
+    assert "README.md" not in hub.files("model", OWN)
+    hub.recover()
+    assert ours.push(OWN, publication(files={"model.safetensors": b"x" * 99})).commit
+
+
 def scenes(hub: LoopbackHub) -> dict[str, tuple[str, dict[str, Any]]]:
     """What is pushed to: repository and arguments, by what it is."""
     hub.add("model", "alice/there", {"README.md": PROSE})
@@ -628,7 +639,7 @@ LATIN = st.characters(codec="latin-1", exclude_characters="\r\n\x00", exclude_ca
 hostile = st.text(st.sampled_from(SIGNS), min_size=1, max_size=400)
 
 
-@settings(max_examples=40, deadline=None)
+@STEADY
 @given(
     said=st.text(LATIN, max_size=900),
     body=st.one_of(hostile.map(str.encode), st.just(json.dumps({"error": "x\ny" * 900}).encode())),
@@ -651,7 +662,7 @@ def test_what_the_server_says_is_cut_to_a_line(
             assert_tame(error)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(STEADY, max_examples=100)
 @given(name=hostile, owner=st.sampled_from(["alice/", "bob/", ""]))
 def test_what_was_typed_is_cut_to_a_line(name: str, owner: str) -> None:
     with pytest.raises(ZooError) as refused:

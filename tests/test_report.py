@@ -431,13 +431,6 @@ def test_an_axis_holds_its_values_and_few_round_marks(values: list[float]) -> No
     assert len({label for _, label in ticks}) == len(ticks)
 
 
-@STEADY
-@given(st.lists(st.floats(0, 1000), min_size=1, max_size=20), st.floats(1, 50))
-def test_labels_that_would_collide_are_moved_apart(places: list[float], apart: float) -> None:
-    moved = svg.spaced(sorted(places), apart)
-    assert (np.diff(moved) >= apart - 1e-6).all()
-
-
 def many(values: float) -> Callable[[Report], Report]:
     def changed(record: Report) -> Report:
         assert record.comparison

@@ -510,7 +510,7 @@ def test_a_choice_is_ranked_among_all_others(compared: Line, lab: Zoo, tmp_path:
     assert by_name["chosen"]["members"] == ["t5", "gpt2"]
     assert by_name["chosen"]["values"] == [trial["results"]["validation"] for trial in run["trials"]]
     ranked = [row["MODEL"] for row in compared("rank", "-t", target, *ALL).ranked]
-    assert by_name["first 2 by logme"]["members"] == ranked[:2]
+    assert by_name["first 2 by LogME"]["members"] == ranked[:2]
     assert len(by_name["first alone"]["members"]) == 1
     comparison = lab.comparison()
     mine = float(np.mean(by_name["chosen"]["values"]))

@@ -14,12 +14,13 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loopback import LoopbackHub, read_folder
 from safetensors.numpy import load, save
 from tiny import TEXT, make_checkpoint
 
+from tests.reference.examples import STEADY
 from zookeeper.errors import DataError, EmptyZooError, IntegrityError, NetworkError, UsageError, ZooError
 from zookeeper.hub import Hub
 from zookeeper.plain import decode
@@ -813,6 +814,7 @@ def test_a_probe_or_basis_that_is_not_what_it_says_stops_it_all(
     assert store.artefacts() == []
 
 
+@STEADY
 @given(name=st.text(max_size=150))
 def test_whatever_a_file_is_called_its_probe_is_shared_under_a_name_that_is_accepted(
     name: str, shared_ground: claims.Ground
@@ -822,7 +824,7 @@ def test_whatever_a_file_is_called_its_probe_is_shared_under_a_name_that_is_acce
     assert public.count("/") == 1
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@STEADY
 @given(data=st.data())
 def test_whatever_bytes_are_changed_only_what_was_shared_is_stored(
     data: st.DataObject, shared: dict[str, Files], tmp_path_factory: pytest.TempPathFactory

@@ -1,4 +1,4 @@
-"""Records as what JSON can hold, and back; foreign text as what can be shown."""
+"""Records as what JSON can hold, and back; foreign text, and numbers of things, as what can be shown."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ def spelt_out(text: object) -> str:
         char if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else _escape(char)
         for char in str(text)
     )
+
+
+def shortened(text: str, longest: int) -> str:
+    """Text of at most so many characters; a longer one loses its middle."""
+    if len(text) <= longest:
+        return text
+    half = (longest - 1) // 2
+    return f"{text[: longest - 1 - half]}…{text[-half:]}"
+
+
+def count(n: int, what: str) -> str:
+    """A number of things; `what` is one of them."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _escape(char: str) -> str:

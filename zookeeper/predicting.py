@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from scipy.special import softmax
 
 from zookeeper import local
 from zookeeper.collection import folder_of, is_folder, parse
@@ -49,7 +48,10 @@ _LARGEST_RECORD = 16 * 2**20
 _MOST_MEMBERS = 256
 _KINDS = ("F32", "F64", "I64")  # of arrays that zoo publishes
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 _REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_KNOWN_METRIC = re.compile(r"-?\w+(:[^/]*)?(\?.*)?", re.ASCII | re.DOTALL)
+"""Ours, or one that `evaluate` publishes itself: neither a path nor somebody's repository."""
 
 
 def load_ensemble(
@@ -104,7 +106,7 @@ def load_ensemble(
 def published_run(
     name: str | Path, *, revision: str = "main", settings: Settings | None = None, hub: Hub | None = None
 ) -> Run:
-    """The record of a run that was pushed.
+    """The record of a run that was pushed, which can be made again without running code of its author.
 
     Args:
         name: as `load_ensemble`.
@@ -114,9 +116,19 @@ def published_run(
 
     Raises:
         NotFoundError, IntegrityError, AccessError, NetworkError: as `load_ensemble`.
+        UsageError: its metric is a script from elsewhere than the metrics of evaluate.
     """
     with _showable():
-        return _run_of(_Shelf(settings or Settings.from_environment(), hub).published(name, revision))
+        published = _Shelf(settings or Settings.from_environment(), hub).published(name, revision)
+        run = _run_of(published)
+        asked = run.request.metric if run.request else run.metric
+        if not _KNOWN_METRIC.fullmatch(asked):
+            raise UsageError(
+                f"{published.name}: its metric is a script, {asked[:60]}.",
+                why="zoo runs a script only where you name it, not where a record does",
+                fix="read it; then tune by the command on the card, with --metric SCRIPT",
+            )
+        return run
 
 
 # At work
@@ -238,6 +250,8 @@ class Ensemble:
             for row in outputs > 0:
                 yield Prediction("", tuple(self.classes[i] for i in np.flatnonzero(row)))
         elif len(outputs):
+            from scipy.special import softmax
+
             likely = softmax(outputs.astype(np.float64), axis=1)
             for best, probability in zip(likely.argmax(axis=1), likely.max(axis=1).tolist(), strict=True):
                 yield Prediction("", self.classes[best], probability)
@@ -426,6 +440,8 @@ def _run_of(published: _Published) -> Run:
 
 def _fault(run: Run) -> str | None:
     """What is wrong with a record that has the right form."""
+    if not _RUN_ID.fullmatch(run.id):
+        return f"{run.id[:60]!r} is no id of a run"
     if not run.trials or not all(0 < trial.key.fraction <= 1 for trial in run.trials):
         return "it has no trials, or trials on no share of the data"
     if not 0 < len(run.members) <= _MOST_MEMBERS:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zookeeper.errors import DataError, IntegrityError, NotFoundError, UsageError
+from zookeeper.records import Target
 from zookeeper.results import (
     CardText,
     Comparison,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from zookeeper.hub import Hub
 
 Results = Literal["auto", "model-index", "eval-results", "both", "none"]
-"""Where the numbers of a run go beside the text: `.eval_results` too where the dataset is a benchmark; or as
-it says."""
+"""Where the numbers of a run go beside the text: `.eval_results` too where they are of the whole test split
+of a task of a benchmark; or as it says."""
 
 Subject = Run | Ranking | Selection
 
@@ -195,11 +196,17 @@ class Publisher:
         if results in ("model-index", "none") or target.local:
             return {}
         tasks = self._hub().benchmark_tasks(target.dataset)
-        if not tasks and results == "auto":
+        if results == "auto" and (len(_tasks_meant(target, tasks)) != 1 or not _on_whole_test(card.run)):
             return {}
-        task = target.config if target.config in tasks or not tasks else tasks[0]
+        meant = _tasks_meant(target, tasks or (target.config or "default",))
+        if len(meant) != 1:
+            raise UsageError(
+                f"{target.dataset} is a benchmark of several tasks, and it is not known which this is.",
+                why=f"they are: {', '.join(meant)}",
+                fix="--results model-index",
+            )
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", target.dataset)
-        return {f".eval_results/{name}.yaml": cards.benchmark_results(card, task or "default")}
+        return {f".eval_results/{name}.yaml": cards.benchmark_results(card, meant[0])}
 
     def _evaluated(self, run: Run, title: str, repo_id: str | None) -> EvalCard:
         return EvalCard(run, title, repo_id, self._intervals(run), self.comparison(run))
@@ -242,6 +249,17 @@ class Publisher:
             for name, path in paths.items():
                 draw[name](path)
             return {name: path.read_bytes() for name, path in paths.items()}
+
+
+def _tasks_meant(target: Target, tasks: Sequence[str]) -> Sequence[str]:
+    """Those tasks of a benchmark that a target may be."""
+    return [task for task in tasks if task == target.config] or tasks
+
+
+def _on_whole_test(run: Run) -> bool:
+    """Whether all of the test split was measured on, as a benchmark means it."""
+    read = run.target.examples.get("test")
+    return "test" in run.results and read == run.target.available.get("test", read)
 
 
 def _title(subject: Subject) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from zookeeper.errors import EmptyZooError, NotFoundError
+from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
 from zookeeper.records import Checkpoint, Target
 from zookeeper.results import Comparison, Covariance, Ranking, Report, Run, Selection
 from zookeeper.runner import aim
@@ -43,17 +43,22 @@ class Reporting:
 
         Raises:
             NotFoundError: nothing is known of the target.
+            UsageError: the run is of another.
         """
-        rankings, runs = self._store.load_notes("ranking", Ranking), self._store.runs()
+        rankings, runs = self._rankings(), self._store.runs()
         known = [ranking.target for ranking in rankings] + [one.target for one in runs]
         about = _aimed(target, [run.target] if run and target is None else known)
+        if run and aim(run.target) != about:
+            raise UsageError(f"run {run.id} is of {run.target.name}, and not of {target}.", fix="name one")
         others = [one for one in runs if aim(one.target) == about and (run is None or one.id != run.id)]
         shown = [run, *others] if run else others
         kappa = None
         with suppress(EmptyZooError):
             kappa = self._covariance()
+        from zookeeper.cards import publishable_command
+
         return Report(
-            command=command,
+            command=publishable_command(command),
             created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions(),
             checkpoints=tuple(checkpoints),
@@ -63,6 +68,12 @@ class Reporting:
             runs=tuple(shown),
             comparison=self._comparison(shown[0]) if shown else None,
         )
+
+    def _rankings(self) -> list[Ranking]:
+        """All, the latest first."""
+        latest = self._store.load_note("ranking", Ranking)
+        saved = self._store.load_notes("ranking", Ranking)
+        return [latest, *saved] if latest else saved
 
     def _selection(self, kappa: Covariance | None, about: Aim | None) -> Selection | None:
         """The latest, if it is for that target or none; else what would be selected without one."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zookeeper.errors import UsageError
-from zookeeper.plans import Request
+from zookeeper.errors import IntegrityError, UsageError
+from zookeeper.plans import Recipe, Request
+from zookeeper.recipes import recipe_of
 from zookeeper.records import Revision, TargetSource
 from zookeeper.results import Member, Repetition, Reproduction, Run
 
@@ -50,19 +51,53 @@ def request_of(stated: Run, members: Sequence[Revision], target: str | Path | No
 
     Raises:
         UsageError: it is not known what was asked for, or where its data are.
+        IntegrityError: what was asked for is not what its numbers are said to be of.
     """
-    if stated.request is None:
+    request = stated.request
+    if request is None:
         raise UsageError(
             f"run {stated.id} cannot be made again.",
             why="an earlier version made it, which did not keep all that was asked for",
             fix="tune it again, by the command on its card",
         )
+    if fault := _contradiction(stated, request):
+        raise IntegrityError(f"the record of run {stated.id} contradicts itself.", why=fault)
+    if odd := [seed for seed in request.seeds if not 0 <= seed < 2**32]:
+        raise UsageError(f"a seed of run {stated.id} is {odd[0]}.", fix="none, but to tune it with others")
     return replace(
-        stated.request,
-        target=_source(stated, stated.request.target, target),
+        request,
+        recipe=_checked(request.recipe),
+        target=_source(stated, request.target, target),
         members=tuple(members),
         controls=0,
     )
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """A recipe with just the settings that it has.
+
+    Raises:
+        UsageError: it is none of ours, or has others.
+    """
+    of = recipe.settings.get("of")
+    defaults = recipe_of(recipe.name, None if of is None else str(of))
+    return replace(recipe, settings=defaults.with_settings(recipe.settings).settings)
+
+
+def _contradiction(stated: Run, request: Request) -> str | None:
+    """What was asked for and is not what was measured, by a record that somebody else may have written."""
+    shares = [fraction for fraction in request.fractions for _ in request.seeds]
+    pairs: dict[str, tuple[object, object]] = {
+        "data": (request.fingerprint, stated.target.fingerprint),
+        "members": ([*map(str, request.members)], [str(member.revision) for member in stated.members]),
+        "recipe": (request.recipe, stated.recipe),
+        "metric": (request.metric, stated.metric),
+        "seeds": (request.seeds, stated.seeds),
+        "shares of the data": (shares, [trial.key.fraction for trial in stated.trials]),
+        "splits": ({"validation", *["test"] * request.test}, stated.results.keys()),
+    }
+    other = [what for what, (asked, measured) in pairs.items() if asked != measured]
+    return f"it was asked for other {' and '.join(other)} than it has" if other else None
 
 
 def _source(stated: Run, source: TargetSource, target: str | Path | None) -> TargetSource:
@@ -86,9 +121,9 @@ def compared(stated: Run, again: Run, tolerance: float | None = None) -> Reprodu
         stated: the run.
         again: the same, made now.
         tolerance: by which a mean may differ; by default the largest standard deviation between seeds that
-            is stated, or 0.005 if that is more.
+            is found, not what is stated, or 0.005 if that is more.
     """
-    deviations = [spread.deviation or 0.0 for spread in stated.results.values()]
+    deviations = [spread.deviation or 0.0 for spread in again.results.values()]
     return Reproduction(
         run=stated,
         again=again,
@@ -114,3 +149,5 @@ def _differences(stated: Run, again: Run) -> Iterator[str]:
             yield f"{name}: {then}, now {here}"
     if before.device != now.device:
         yield f"hardware: {before.device}, now {now.device}"
+    if before.processes != now.processes:
+        yield f"processes: {before.processes}, now {now.processes}"

@@ -42,6 +42,7 @@ from zookeeper.results import (
     Selection,
     Trial,
 )
+from zookeeper.scores import title_of
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.store.files import disk, write
@@ -373,7 +374,7 @@ class Runner:
             )
         if ranking and aim(ranking.target) == aim(work.task.target):
             ranked = self._there(score.revision for score in ranking.scores)
-            rivals += [(f"first {k} by {ranking.by}", ranked[:k]), ("first alone", ranked[:1])]
+            rivals += [(f"first {k} by {title_of(ranking.by)}", ranked[:k]), ("first alone", ranked[:1])]
         selection = self._store.load_note("selection", Selection)
         if selection and (selection.target is None or aim(selection.target) == aim(work.task.target)):
             picks = self._there(pick.revision for pick in selection.picks if pick.revision)

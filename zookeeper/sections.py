@@ -23,6 +23,7 @@ _PAGE = re.compile(
     re.DOTALL,
 )
 _RESULTS = "model-index"
+_MOST_KEYS = 10_000
 _UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """What PyYAML raises of text that is not YAML, or is tagged as what it is not."""
 
@@ -304,7 +305,7 @@ def _read(front: str, first: int, cut: tuple[int, int] = (0, 0)) -> dict[str, An
         cut: number of the first line of the card that was cut out of them, and how many there were.
     """
     try:
-        read = yaml.safe_load(front)
+        read = _Loader(front).get_single_data()
     except _UNREADABLE as error:
         raise DataError(
             "the metadata of the card cannot be read.",
@@ -386,6 +387,15 @@ def _list_events(front: str, key: str) -> list[yaml.Event]:
             is_key = not is_key
         depth += isinstance(event, yaml.CollectionStartEvent)
     return []
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """Reads what the safe one does, but for mappings that merge themselves into millions of keys."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_KEYS:
+            raise yaml.constructor.ConstructorError(problem="too many keys", problem_mark=node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types

@@ -79,7 +79,7 @@ from zookeeper.results import (
     Waste,
 )
 from zookeeper.runner import SEEDS, Runner
-from zookeeper.scores import SCORES
+from zookeeper.scores import SCORES, title_of
 from zookeeper.selection import Start
 from zookeeper.selector import Selector
 from zookeeper.settings import Settings
@@ -116,6 +116,7 @@ __all__ = [
     "save_covariance",
     "save_text",
     "target_source",
+    "title_of",
 ]
 
 Picture = Literal["kappa", "mi", "map", "convergence", "rank", "violin", "curve", "lineage"]

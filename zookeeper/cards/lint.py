@@ -23,13 +23,13 @@ _ANYWHERE = re.compile(
 )
 _IN_PROSE = re.compile(
     r"(?i:\[(?:more|optional|add) information(?: needed)?\]|\[(?:todo|tbd)\])"
-    r"|\b(?:TODO|FIXME|TBD)\b|\{\{.*?\}\}|\{%.*?%\}"
+    r"|\b(?:TODO|FIXME|TBD)\b|\{\{.{,200}?\}\}|\{%.{,200}?%\}"
 )
 """What is a placeholder in prose, and may be meant in code."""
 _NOT_READ = (ValueError, LookupError, TypeError, AttributeError)
 _NO_RESULTS = {"name": "", "results": []}
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
+_CODE = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
 _RELATIONS = ("adapter", "finetune", "merge", "quantized")
 _TEXTS = ("license_name", "library_name", "pipeline_tag", "pretty_name", "base_model_relation")
 _LISTS = ("tags", "datasets", "metrics", "base_model", "language", "license", "task_categories")
@@ -107,15 +107,30 @@ def _is_texts(value: Any) -> bool:
 def _untraced(text: str, card: CardText) -> Iterator[Finding]:
     """Lines in zoo's places that are not what the record makes, and what is missing there."""
     has_section = section_of(text) is not None
-    wanted = card if has_section else CardText(card.metadata, "")
+    left_out = {"model-index"} - metadata_of(text).keys()  # on request
+    metadata = {key: value for key, value in card.metadata.items() if key not in left_out}
+    wanted = CardText(metadata, card.body if has_section else "")
     if card.body and not has_section:
         yield Finding(0, "zoo's section is missing; zoo card … -o writes it")
-    said, meant = _lines(text), _lines(spliced(text, wanted))
-    yield from _contradicted(metadata_of(spliced(text, wanted)), card)
+    made = spliced(text, wanted)
+    yield from _contradicted(metadata_of(made), card)
+    above, said, meant = _unlike(_lines(text), _lines(made))
     matcher = SequenceMatcher(None, said, meant, autojunk=False)
     for tag, start, stop, first, last in matcher.get_opcodes():
         if tag != "equal":
-            yield from _differing(said[start:stop], meant[first:last], start + 1)
+            yield from _differing(said[start:stop], meant[first:last], above + start + 1)
+
+
+def _unlike(said: list[str], meant: list[str]) -> tuple[int, list[str], list[str]]:
+    """How many lines are the same at the top, and both texts without those and without the same at the end.
+
+    What others wrote, of which there may be much, is not searched for what it might be the same as.
+    """
+    shorter = min(len(said), len(meant))
+    above = next((i for i in range(shorter) if said[i] != meant[i]), shorter)
+    rest = shorter - above
+    below = next((i for i in range(rest) if said[-1 - i] != meant[-1 - i]), rest)
+    return above, said[above : len(said) - below], meant[above : len(meant) - below]
 
 
 def _contradicted(metadata: Mapping[str, Any], card: CardText) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from zookeeper.cards.privacy import publishable
 from zookeeper.cards.text import link, listed, pipeline_of, rendered
 from zookeeper.records import ProbeChoice, Revision, Target
 from zookeeper.results import CardText, Estimate, Pick, Ranking, Score, Selection
-from zookeeper.scores import SCORES
+from zookeeper.scores import SCORES, title_of
 
 _PROBE = "ridge"
 """The score that says what a linear probe gets right."""
@@ -27,7 +27,7 @@ def ranking_card(ranking: Ranking, title: str) -> CardText:
         "ranking.md.j2",
         title=title,
         ranking=ranking,
-        score_title=SCORES[ranking.by].title if ranking.by in SCORES else ranking.by,
+        score_title=title_of(ranking.by),
         counts=SCORES[ranking.by].unit if ranking.by in SCORES else None,
         target=ranking.target,
         reading=ranking.reading.settled(ranking.target.unit),
@@ -92,7 +92,8 @@ def measurements_card(
         link=link,
     )
     tags = ["zookeeper", f"checkpoint-{kind}"]
-    return CardText({"pretty_name": title, "library_name": "zookeeper", "tags": tags}, body)
+    metadata = {"pretty_name": title, "library_name": "zookeeper", "tags": tags, "viewer": False}
+    return CardText(metadata, body)
 
 
 def _metadata(title: str, tag: str, table: str, target: Target | None) -> dict[str, Any]:

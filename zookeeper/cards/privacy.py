@@ -16,9 +16,11 @@ _NAMES = {"classes"}
 """Fields that are what they are, even where they look like a path."""
 _SENTENCES = {"error", "why", "fix", "notes"}
 """Fields in which a path may stand among words."""
-_FOLDERS = re.compile(r"^(--[\w-]+=|-)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", re.DOTALL)
+_FOLDERS = re.compile(
+    r"^(--[\w-]+=|-[A-Za-z]?|[\w.-]+=)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", re.DOTALL
+)
 _PATH_AMONG_WORDS = re.compile(
-    r"(?<![\w/.~-])(?:file:/{0,2})?(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\]+[^\s/\\'\"`,;:()<>|]+){2,}[/\\]?"
+    r"(?<![\w/\\.~-])(?:file:/{0,2})?(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\]+[^\s/\\'\"`,;:()<>|]+){2,}[/\\]?"
 )
 
 
@@ -27,6 +29,11 @@ def publishable(record: R) -> R:
     everything = plain(record)
     paths = sorted({text for text in _texts(everything) if _last_part(text) != text}, key=len, reverse=True)
     return decode(type(record), _published(everything, paths))
+
+
+def publishable_command(command: str) -> str:
+    """A command line in which every absolute path is its last part only."""
+    return shlex.join(",".join(_last_part(part) for part in word.split(",")) for word in _words(command))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -54,7 +61,7 @@ def _published(value: Any, paths: Iterable[str], field: str = "") -> Any:
     if not isinstance(value, str):
         return value
     if field == "command":
-        return shlex.join(",".join(_last_part(part) for part in word.split(",")) for word in _words(value))
+        return publishable_command(value)
     return _sentence(value, paths) if field in _SENTENCES else _last_part(value)
 
 

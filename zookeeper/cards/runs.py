@@ -79,9 +79,8 @@ def benchmark_results(card: EvalCard, task_id: str) -> bytes:
     split, found = next(((s, r) for s, r in results.items() if s == "test"), next(iter(results.items())))
     notes = [f"{metric_title(card.run.metric)} on {_split(card.run, split)}"]
     notes += [f"mean of {found.n} seeds, deviation {value(found.deviation)}"] if found.n > 1 else ["one seed"]
-    notes += (
-        [f"{LEVEL:.0%} of resampled examples: {interval(card.intervals[split])}"] if card.intervals else []
-    )
+    if _interval(card, split):
+        notes += [f"{LEVEL:.0%} of resampled examples: {interval(card.intervals[split])}"]
     entry = EvalResultEntry(
         dataset_id=card.run.target.dataset,
         task_id=task_id,
@@ -123,7 +122,7 @@ def _body(card: EvalCard) -> str:
         intervals={split: one for split, one in card.intervals.items() if one.low is not None},
         level=LEVEL,
         majority={split: number for split, number in run.majority.items() if number is not None},
-        energy=sum(energies) if energies else None,
+        energies=energies,
         weights=weights_name(run),
         pictures=pictures_of(card),
         comparison=card.comparison,

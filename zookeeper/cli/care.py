@@ -82,19 +82,26 @@ def demo(
             ["tune", "-t", target, "@selection", "--test"],
             ["runs"],
             ["card", "latest", "-o", "card.md"],
+            ["report", "-o", "report.html"],
         ):
             typed.append(shlex.join(["zoo", *line]))
             say(f"\n$ {typed[-1]}")
             _run(ctx, line, to_stderr=json)
     seconds = time.monotonic() - started
     if json:
-        made = {"folder": str(folder), "commands": typed, "card": str(folder / "card.md"), "seconds": seconds}
+        made = {
+            "folder": str(folder),
+            "commands": typed,
+            "card": str(folder / "card.md"),
+            "report": str(folder / "report.html"),
+            "seconds": seconds,
+        }
         show(View("demo", made), as_json=True)
         return
     say(
         f"\nDone in {seconds:.0f} s. Made in {folder}:\n"
         f"  {len(checkpoints)} checkpoints, a probe, a labelled task; features, two runs;\n"
-        f"  kappa.png, card.md\n"
+        f"  kappa.png, card.md, report.html\n"
         "Look around, after the first line above:\n"
         "  zoo ls    zoo show llama-code    zoo runs --json    less card.md\n"
         "Then your own:\n"

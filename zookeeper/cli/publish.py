@@ -63,13 +63,13 @@ def card(
     elif diff:
         options.only(ctx, "diff", "what", "json")
         show(published.change(ctx.obj.push(what, diff, dry_run=True)), as_json=json)
-    elif output:
-        written = ctx.obj.save_card(what, output, title=title)
-        show(published.card(what, ctx.obj.card(what, title=title), written), as_json=json)
-    elif json:
-        show(published.card(what, ctx.obj.card(what, title=title)), as_json=True)
     else:
-        sys.stdout.write(ctx.obj.card(what, title=title))
+        written = ctx.obj.save_card(what, output, title=title) if output else ()
+        text = output.read_text(encoding="utf-8") if output else ctx.obj.card(what, title=title)
+        if output or json:
+            show(published.card(what, text, written), as_json=json)
+        else:
+            sys.stdout.write(text)
 
 
 def report(
@@ -135,7 +135,10 @@ def push(
             show_default=False,
         ),
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
+    public: Annotated[
+        bool,
+        typer.Option("--public", help="Make a new repository public, and so the names of what it is of."),
+    ] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:

@@ -18,7 +18,7 @@ from zookeeper.results import (
     Verification,
     Waste,
 )
-from zookeeper.zoo import SCORES
+from zookeeper.zoo import SCORES, title_of
 
 
 def outcomes(command: str, found: Sequence[Outcome], *, columns: Sequence[tuple[Column, str]] = ()) -> View:
@@ -260,7 +260,7 @@ def agreement(ranking: Ranking, found: Sequence[Agreement]) -> View:
         ],
         [
             [
-                SCORES[a.name].title if a.name in SCORES else a.name,
+                title_of(a.name),
                 a.n,
                 *(each and _with_interval(each) for each in (a.kendall, a.weighted, a.pearson)),
                 "yes" if a.top else "no",

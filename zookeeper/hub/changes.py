@@ -54,7 +54,7 @@ class Change:
 
     @classmethod
     def of(cls, there: Standing | None, publication: Publication) -> Change:
-        """Between what is there, or nothing, and what shall be.
+        """What to write where that is there, or nothing is, to have the publication.
 
         Raises:
             DataError: the card that is there cannot be kept.

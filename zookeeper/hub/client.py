@@ -33,13 +33,7 @@ _LONGEST_NAME = 100
 
 
 class Client:
-    """The clients of huggingface_hub at one endpoint, with one cache.
-
-    Args:
-        endpoint: such as ``https://huggingface.co``.
-        cache: the folder of huggingface_hub's own cache, shared with other tools.
-        offline: whether to answer from the cache only.
-    """
+    """The clients of huggingface_hub at one endpoint, with one cache; arguments are those of `Hub`."""
 
     def __init__(self, endpoint: str, cache: Path, *, offline: bool = False) -> None:
         self.endpoint = endpoint
@@ -81,22 +75,7 @@ class Client:
         kind: Kind = "model",
         advance: Callable[[int], None] = lambda _: None,
     ) -> Path:
-        """Bring files of a commit into the cache and check their bytes; what is there is not asked for.
-
-        Args:
-            revision: resolved before.
-            files: which, with their digests.
-            kind: of repository.
-            advance: called with the bytes that came.
-
-        Returns:
-            The folder of the commit.
-
-        Raises:
-            IntegrityError: the Hub sent other bytes than it announced; they were removed.
-            OfflineError: offline, and something is not in the cache.
-            AccessError, NotFoundError, NetworkError: as the Hub answers.
-        """
+        """Bring files of a commit into the cache; see `Hub.fetch`."""
         folder = self.cache
         for file in files:
             path = self._download(revision, file.path, kind, advance)
@@ -137,7 +116,7 @@ class Client:
         )
 
     def ask(
-        self, what: str, request: Callable[[], R], *, attempts: int | None = None, needs_network: bool = True
+        self, what: str, request: Callable[[], R], *, once: bool = False, needs_network: bool = True
     ) -> R:
         """Make a request; wait and repeat while the Hub is busy; translate its errors.
 
@@ -146,7 +125,7 @@ class Client:
         Args:
             what: is asked for, as an error names it.
             request: of huggingface_hub.
-            attempts: at most; None for as many as reading takes.
+            once: whether not to repeat it, as what it changes may be changed already.
             needs_network: whether it is of no use offline.
 
         Raises:
@@ -163,7 +142,7 @@ class Client:
                 fix="unset HF_HUB_OFFLINE",
             )
         try:
-            return _patiently(request, attempts or ATTEMPTS)
+            return _patiently(request, 1 if once else ATTEMPTS)
         except FOREIGN as error:
             raise self._faults.translate(what, error) from error
 

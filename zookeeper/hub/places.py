@@ -70,7 +70,7 @@ class Place:
 
     @property
     def what(self) -> str:
-        """As errors name it.
+        """The repository as errors name it.
 
         Raises:
             UsageError: no repository can have such a name.
@@ -78,7 +78,7 @@ class Place:
         return self.client.checked(self.repo_id, self.kind)
 
     def url(self, path: str = "") -> str:
-        """Of a page of it."""
+        """Address of its page, or of one below that."""
         folder = "" if self.kind == "model" else f"{self.kind}s/"
         return "/".join(part for part in (self.client.endpoint, f"{folder}{self.repo_id}", path) if part)
 
@@ -187,6 +187,6 @@ class Place:
             None,
         )
 
-    def ask(self, request: Callable[[], R], *, attempts: int | None = None) -> R:
+    def ask(self, request: Callable[[], R], *, once: bool = False) -> R:
         """Make a request that is about this repository; see `Client.ask`."""
-        return self.client.ask(self.what, request, attempts=attempts)
+        return self.client.ask(self.what, request, once=once)

@@ -20,7 +20,7 @@ from zookeeper.errors import AccessError, DataError, NetworkError, ZooError
 from zookeeper.hub import rights
 from zookeeper.hub.changes import Change, Standing
 from zookeeper.hub.client import Client
-from zookeeper.hub.faults import brief, status_of, unanswered
+from zookeeper.hub.faults import FOREIGN, brief, status_of, unanswered
 from zookeeper.hub.places import MAIN, Place, Pull
 from zookeeper.hub.rights import Account
 from zookeeper.results import Publication, Push
@@ -45,7 +45,7 @@ class Errand:
 
     @property
     def title(self) -> str:
-        """Of the commit, and of the pull request."""
+        """What the commit and the pull request are called."""
         subject = " ".join(self.publication.subject.removeprefix(TITLE).split())
         return TITLE + brief(subject, _LONGEST_TITLE).strip()
 
@@ -223,7 +223,7 @@ class _Commit:
             NetworkError: the branch moved, the Hub refuses, or it is not known what it did.
         """
         try:
-            return self.place.ask(self._asked, attempts=1)
+            return self.place.ask(self._asked, once=True)
         except ZooError as error:
             if unanswered(error):
                 return self._looked_for(error)
@@ -242,7 +242,7 @@ class _Commit:
             raise
 
     def _asked(self) -> _Receipt:
-        with warnings.catch_warnings(record=True) as remarks:
+        with warnings.catch_warnings(record=True) as remarks, _uploading():
             warnings.filterwarnings("always", message=_REMARK)
             info: CommitInfo = self.place.client.api.create_commit(
                 self.place.repo_id,
@@ -301,6 +301,17 @@ class _Commit:
         except ZooError:
             return None
         return next((pull for pull in ours if pull.number == self.pull.number and not pull.is_open), None)
+
+
+@contextmanager
+def _uploading() -> Iterator[None]:
+    """Raise what a large file failed by, not that it failed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, FOREIGN):
+            raise error.__cause__ from error
+        raise
 
 
 def _remarks(caught: list[warnings.WarningMessage]) -> Iterator[str]:

@@ -18,12 +18,13 @@ from zookeeper.pictures.page import (
     INK,
     SKY,
     VERMILLION,
-    axes_at,
     picture,
     rule,
+    whole_axes,
     write_title,
 )
-from zookeeper.pictures.words import count, measured, metric_title, shown, trained_on
+from zookeeper.pictures.words import measured, metric_title, shown, trained_on
+from zookeeper.plain import count
 from zookeeper.records import Array
 from zookeeper.results import Comparison, Contender
 
@@ -50,8 +51,7 @@ def draw_comparison(found: Comparison, path: Path) -> None:
         raise UsageError("no ensemble of this comparison has a value.", why=f"{found.metric} is undefined")
     title = measured(found.metric, found.target, found.split)
     with picture(path, title) as figure:
-        figure.set_size_inches(_SIZE)
-        axes = axes_at(figure, 0, 0, *_SIZE)
+        axes = whole_axes(figure, *_SIZE)
         axes.set_xlim(0, 1)
         axes.set_xticks([])
         axes.set_ylim(reach(level for level in levels if level))

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 
 from zookeeper.pictures.page import BLUE, DASHES, VERMILLION, axes_at, mark, picture, rule, write_title
-from zookeeper.pictures.words import count, on
+from zookeeper.pictures.words import on
+from zookeeper.plain import count
 from zookeeper.results import Convergence
 
 

@@ -17,13 +17,14 @@ from zookeeper.pictures.page import (
     DOT,
     SKY,
     VERMILLION,
-    axes_at,
     mark,
     picture,
     rule,
+    whole_axes,
     write_title,
 )
-from zookeeper.pictures.words import count, measured, metric_title, percent, shown
+from zookeeper.pictures.words import measured, metric_title, percent, shown
+from zookeeper.plain import count
 from zookeeper.results import Run, Trial
 
 _SIZE = 4.4, 3.4  # inches
@@ -108,8 +109,7 @@ def _passes(trial: Trial) -> dict[int, float]:
 
 
 def _metric_axes(figure: Any, run: Run) -> Any:
-    figure.set_size_inches(_SIZE)
-    axes = axes_at(figure, 0, 0, *_SIZE)
+    axes = whole_axes(figure, *_SIZE)
     axes.set_ylabel(metric_title(run.metric))
     rule(axes)
     return axes

@@ -9,24 +9,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 
-from zookeeper.arrangement import Relative, lineage
 from zookeeper.errors import UsageError
+from zookeeper.lineage import Relative, lineage
 from zookeeper.pictures.page import (
     BLUE,
     DASHES,
     DPI,
     FAINT,
-    FONT,
     INK,
     POINT,
     VERMILLION,
-    axes_at,
+    extent,
     picture,
+    whole_axes,
     write_title,
 )
-from zookeeper.pictures.words import count, shown
+from zookeeper.pictures.words import shown
+from zookeeper.plain import count
 from zookeeper.records import Array, Checkpoint
 
 _ROW, _GAP = 0.2, 0.5  # inches, between rows and between columns
@@ -61,8 +61,7 @@ def draw_lineage(checkpoints: Sequence[Checkpoint], path: Path, picks: Sequence[
     with picture(path, title) as figure:
         drawn = _Places.of(figure, relatives)
         height = _ROW * (1 + max(one.row for one in relatives))
-        figure.set_size_inches(drawn.width, height)
-        axes = axes_at(figure, 0, 0, drawn.width, height)
+        axes = whole_axes(figure, drawn.width, height)
         axes.set_xlim(0, drawn.width)
         axes.set_ylim(height / _ROW - 0.5, -0.5)
         axes.axis("off")
@@ -70,7 +69,7 @@ def draw_lineage(checkpoints: Sequence[Checkpoint], path: Path, picks: Sequence[
             lines = _descent(relatives, drawn, [one.bases[each] for one in relatives])
             axes.add_collection(LineCollection(lines, colors=FAINT, linewidths=0.8, linestyles=[dashes]))
         _draw_relatives(axes, relatives, drawn)
-        ringed = [n for n, one in enumerate(relatives) if _name(one, checkpoints) in picks]
+        ringed = [n for n, one in enumerate(relatives) if one.checkpoint is not None and one.name in picks]
         axes.scatter(
             [drawn.left[n] for n in ringed],
             [relatives[n].row for n in ringed],
@@ -99,7 +98,7 @@ class _Places(NamedTuple):
     @classmethod
     def of(cls, figure: Figure, relatives: Sequence[Relative]) -> _Places:
         """With columns that are as wide as their names."""
-        lengths = [_ASIDE + _length(figure, shown(one.name)) for one in relatives]
+        lengths = [_ASIDE + float(extent(figure, shown(one.name), _SIZE)[0]) / DPI for one in relatives]
         depths = np.array([one.depth for one in relatives])
         widths = [
             max(length for length, at in zip(lengths, depths, strict=True) if at == depth)
@@ -111,19 +110,8 @@ class _Places(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of all."""
+        """Of all columns together."""
         return self.ends[-1]
-
-
-def _length(figure: Figure, words: str) -> float:
-    """Of a name, in inches."""
-    renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    font = FontProperties(family=[FONT], size=_SIZE)
-    return float(renderer.get_text_width_height_descent(words, font, False)[0]) / DPI
-
-
-def _name(one: Relative, checkpoints: Sequence[Checkpoint]) -> str | None:
-    return None if one.checkpoint is None else checkpoints[one.checkpoint].name
 
 
 def _descent(relatives: Sequence[Relative], drawn: _Places, bases: Sequence[Sequence[int]]) -> list[Array]:

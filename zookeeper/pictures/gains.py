@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from zookeeper.errors import UsageError
 from zookeeper.pictures.levels import label_levels
-from zookeeper.pictures.page import BLUE, FAINT, MUTED, SKY, axes_at, picture, rule, write_title
-from zookeeper.pictures.words import count, shown, whole_percent
+from zookeeper.pictures.page import BLUE, FAINT, MUTED, SKY, picture, rule, whole_axes, write_title
+from zookeeper.pictures.words import shown, whole_percent
+from zookeeper.plain import count
 from zookeeper.records import Array
 from zookeeper.results import Control, Estimate, Selection
 
@@ -42,9 +43,7 @@ def draw_gains(selection: Selection, path: Path) -> None:
     k = len(picks)
     title = f"{k} of {count(selection.n_checkpoints, 'checkpoint')}, by {selection.by}"
     with picture(path, title) as figure:
-        width = max(3.2, 0.34 * k + 1)
-        figure.set_size_inches(width, _HEIGHT)
-        axes = axes_at(figure, 0, 0, width, _HEIGHT)
+        axes = whole_axes(figure, max(3.2, 0.34 * k + 1), _HEIGHT)
         at = np.arange(1, k + 1)
         axes.bar(at, [pick.gain for pick in picks], width=0.62, color=SKY, label="what a pick adds")
         axes.plot(at, [pick.total for pick in picks], "o-", color=BLUE, ms=5, label="all picks so far")

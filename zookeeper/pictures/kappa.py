@@ -12,9 +12,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
 from matplotlib.ticker import MaxNLocator
 
-from zookeeper.arrangement import correlation, leaves, linkage
+from zookeeper.arrangement import correlation, forks, leaves, linkage
 from zookeeper.pictures.page import FAINT, INK, MUTED, NAMED_UP_TO, axes_at, picture, write_title
-from zookeeper.pictures.words import count, on, shown
+from zookeeper.pictures.words import on, shown
+from zookeeper.plain import count
 from zookeeper.records import Array
 from zookeeper.results import NEAR_DUPLICATES, Covariance
 
@@ -104,15 +105,9 @@ def _label_cells(axes: Any, names: Sequence[str], size: float) -> None:
 def _dendrogram(axes: Any, tree: Array, order: Sequence[int]) -> None:
     """The tree that orders the rows, its leaves at their rows, its forks at their distance 1 - kappa."""
     m = len(order)
-    row, distance = np.zeros(2 * m - 1), np.zeros(2 * m - 1)
-    row[list(order)] = np.arange(m)
-    forks = []
-    for node, (left, right, height, _) in enumerate(tree, m):
-        a, b = int(left), int(right)
-        forks.append([(distance[a], row[a]), (height, row[a]), (height, row[b]), (distance[b], row[b])])
-        row[node], distance[node] = (row[a] + row[b]) / 2, height
-    axes.add_collection(LineCollection(forks, colors=FAINT, linewidths=0.9))
-    axes.set_xlim(0, max(1.02 * distance.max(), 0.1))
+    corners = forks(tree, order)
+    axes.add_collection(LineCollection(list(corners), colors=FAINT, linewidths=0.9))
+    axes.set_xlim(0, max(1.02 * corners[..., 0].max(), 0.1))
     axes.set_ylim(m - 0.5, -0.5)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from zookeeper.arrangement import spaced
 from zookeeper.pictures.page import DPI, FAINT
 from zookeeper.results import spread_of
 
@@ -19,13 +20,13 @@ class Level(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Level | None:
-        """That of some values; None where none is defined."""
+        """Of the values of several seeds; None where none is defined."""
         spread = spread_of(values)
         return None if spread.mean is None else cls(spread.mean, spread.deviation)
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Of its whisker."""
+        """Where its whisker ends."""
         return self.mean - (self.deviation or 0.0), self.mean + (self.deviation or 0.0)
 
     def __str__(self) -> str:
@@ -48,7 +49,7 @@ def label_levels(axes: Any, levels: Sequence[tuple[float, str]], *, lines: int =
     axes.autoscale_view(scalex=False)
     low, high = axes.get_ylim()
     apart = _LINE * (lines + (lines > 1) / 2) * DPI / 72 * (high - low) / float(axes.bbox.height)
-    for (value, text), where in zip(levels, _spaced(values, apart), strict=True):
+    for (value, text), where in zip(levels, spaced(values, apart), strict=True):
         axes.annotate(
             text,
             (1, value),
@@ -66,25 +67,3 @@ def label_levels(axes: Any, levels: Sequence[tuple[float, str]], *, lines: int =
                 "relpos": (0, 0.5),
             },
         )
-
-
-def _spaced(values: Sequence[float], apart: float) -> list[float]:
-    """Ascending places, `apart` at least, near to ascending values: those that collide move as one."""
-    groups: list[list[float]] = []
-    for value in values:
-        groups.append([value])
-        while len(groups) > 1 and _collide(groups[-2], groups[-1], apart):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    places = []
-    for group in groups:
-        middle = (len(group) - 1) / 2
-        places += [_centre(group) + apart * (i - middle) for i in range(len(group))]
-    return places
-
-
-def _collide(below: Sequence[float], above: Sequence[float], apart: float) -> bool:
-    return _centre(above) - _centre(below) < apart * (len(below) + len(above)) / 2
-
-
-def _centre(group: Sequence[float]) -> float:
-    return sum(group) / len(group)

@@ -14,12 +14,13 @@ from zookeeper.pictures.page import (
     FAINT,
     NAMED_UP_TO,
     VERMILLION,
-    axes_at,
     picture,
     rule,
+    whole_axes,
     write_title,
 )
-from zookeeper.pictures.words import count, score_title, shown, whole_percent
+from zookeeper.pictures.words import score_title, shown, whole_percent
+from zookeeper.plain import count
 from zookeeper.results import Estimate, Ranking, Score
 
 _WIDTH, _ROW = 4.6, 0.21  # inches
@@ -46,8 +47,7 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
     title = f"{count(len(ranking.scores), 'checkpoint')} for {shown(target)}, by {score_title(ranking.by)}"
     with picture(path, title) as figure:
         height = _ROW * (len(scores) + len(ranking.baselines) + 0.6)
-        figure.set_size_inches(_WIDTH, height)
-        axes = axes_at(figure, 0, 0, _WIDTH, height)
+        axes = whole_axes(figure, _WIDTH, height)
         _draw_scores(axes, [score.estimates[ranking.by] for score in scores])
         _draw_baselines(axes, [one.value for one in ranking.baselines], first=len(scores))
         names = [*(score.name for score in scores), *(one.name for one in ranking.baselines)]

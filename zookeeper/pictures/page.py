@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.style
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import NullLocator
 
 from zookeeper.errors import StorageError, UsageError
@@ -92,6 +94,19 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
     """Axes at a place in inches; what lies outside the figure widens the picture."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def whole_axes(figure: Figure, width: float, height: float) -> Any:
+    """Axes of so many inches, and a figure of their size."""
+    figure.set_size_inches(width, height)
+    return axes_at(figure, 0, 0, width, height)
+
+
+def extent(figure: Figure, text: str, size: float) -> Array:
+    """Width and height of words on a line, in pixels; `size` is in points."""
+    renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    font = FontProperties(family=[FONT], size=size)
+    return np.array(renderer.get_text_width_height_descent(text, font, False)[:2])
 
 
 def write_title(axes: Any, title: str, facts: Sequence[str], *, lift: float = 0.0) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.font_manager import FontProperties
 
 from zookeeper.arrangement import classical_scaling, correlation
 from zookeeper.errors import UsageError
@@ -15,16 +14,17 @@ from zookeeper.pictures.page import (
     BLUE,
     DPI,
     FAINT,
-    FONT,
     MUTED,
     POINT,
     RING,
     VERMILLION,
-    axes_at,
+    extent,
     picture,
+    whole_axes,
     write_title,
 )
-from zookeeper.pictures.words import count, on, shown, whole_percent
+from zookeeper.pictures.words import on, shown, whole_percent
+from zookeeper.plain import count
 from zookeeper.records import Array
 from zookeeper.results import Covariance
 
@@ -58,8 +58,7 @@ def draw_map(covariance: Covariance, path: Path, picks: Sequence[str] = ()) -> N
     facts = ["distance √(2(1 − κ)), classical scaling to two dimensions"]
     facts += ["ringed: chosen"] if ringed else []
     with picture(path, title) as figure:
-        figure.set_size_inches(_MAP)
-        axes = axes_at(figure, 0, 0, *_MAP)
+        axes = whole_axes(figure, *_MAP)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set(visible=True, color=MUTED)
@@ -70,7 +69,7 @@ def draw_map(covariance: Covariance, path: Path, picks: Sequence[str] = ()) -> N
             x[ringed], y[ringed], s=RING**2, facecolors="none", edgecolors=VERMILLION, lw=1.8, zorder=4
         )
         names = [shown(name) for name in covariance.names]
-        unnamed = name_points(axes, scaling.coordinates, names, ringed)
+        unnamed = _name_points(axes, scaling.coordinates, names, ringed)
         if unnamed:
             facts.append(f"{unnamed} have no room for their names")
         write_title(axes, title, facts)
@@ -84,13 +83,13 @@ def _fit(axes: Any, points: Array) -> None:
         limit(centre - scale * inches / 2, centre + scale * inches / 2)
 
 
-def name_points(axes: Any, points: Array, names: Sequence[str], first: Sequence[int]) -> int:
+def _name_points(axes: Any, points: Array, names: Sequence[str], first: Sequence[int]) -> int:
     """Write names beside points, `first` first; where there is no room a number, and its name in a list.
 
     Returns:
         How many points have neither name nor number.
     """
-    labels = Labels(axes, points, first)
+    labels = _Labels(axes, points, first)
     turns = [*dict.fromkeys(first), *(i for i in labels.loneliest_first() if i not in first)]
     crowded = [i for i in turns if not labels.place(i, names[i], reaches=_NEAR)]
     if len(names) > _NUMBERED_UP_TO:
@@ -99,11 +98,11 @@ def name_points(axes: Any, points: Array, names: Sequence[str], first: Sequence[
     for number, i in enumerate(crowded, 1):
         if not labels.place(i, str(number), reaches=_NEAR):
             labels.place(i, str(number), reaches=_FAR, crossing=True)
-    listed(axes, [f"{number}  {names[i]}" for number, i in enumerate(crowded, 1)])
+    _listed(axes, [f"{number}  {names[i]}" for number, i in enumerate(crowded, 1)])
     return 0
 
 
-class Labels:
+class _Labels:
     """Words beside points, which overlap neither one another nor a point.
 
     Args:
@@ -141,14 +140,12 @@ class Labels:
             reaches: how far away, in turn; a word of a reach above 1 has a line to its point.
             crossing: whether that line may cross others.
         """
-        renderer = self._axes.figure.canvas.get_renderer()
-        font = FontProperties(family=[FONT], size=self._SIZE)
-        extent = np.array(renderer.get_text_width_height_descent(text, font, False)[:2])
+        room = extent(self._axes.figure, text, self._SIZE)
         for reach in reaches:
             for direction in self._DIRECTIONS:
                 distance = self._radius[i] + (7 * reach - 4) * self._pixel
-                centre = self._pixels[i] + direction * (distance + extent / 2)
-                box = np.concatenate([centre - extent / 2, centre + extent / 2])
+                centre = self._pixels[i] + direction * (distance + room / 2)
+                box = np.concatenate([centre - room / 2, centre + room / 2])
                 if self._is_free(box) and (crossing or reach <= 1 or self._is_clear(i, centre)):
                     self._taken = np.vstack([self._taken, box])
                     self._write(i, text, centre, leader=reach > 1)
@@ -181,7 +178,7 @@ class Labels:
         )
 
 
-def listed(axes: Any, lines: Sequence[str]) -> None:
+def _listed(axes: Any, lines: Sequence[str]) -> None:
     """Lines of text at the right of the axes, in columns."""
     left = 1.02
     for start in range(0, len(lines), _LIST_LINES):

@@ -10,9 +10,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from zookeeper import results
 from zookeeper.pictures.page import FONT
-from zookeeper.plain import spelt_out
+from zookeeper.plain import shortened, spelt_out
 from zookeeper.records import Target
-from zookeeper.scores import SCORES
+from zookeeper.scores import title_of
 
 _LONGEST_NAME = 48
 
@@ -23,10 +23,7 @@ def shown(text: object) -> str:
         char if _has_glyph(char) else char.encode("unicode_escape").decode("ascii")
         for char in spelt_out(text)
     )
-    if len(letters) <= _LONGEST_NAME:
-        return letters
-    half = (_LONGEST_NAME - 1) // 2
-    return f"{letters[: _LONGEST_NAME - 1 - half]}…{letters[-half:]}"
+    return shortened(letters, _LONGEST_NAME)
 
 
 def _has_glyph(char: str) -> bool:
@@ -50,7 +47,7 @@ def metric_title(metric: str) -> str:
 
 def score_title(score: str) -> str:
     """A score as a heading has it."""
-    return SCORES[score].title if score in SCORES else shown(score)
+    return shown(title_of(score))
 
 
 def trained_on(share: float) -> str:
@@ -71,8 +68,3 @@ def whole_percent(share: float) -> str:
 def percent(share: float) -> str:
     """A share, to three digits."""
     return f"{100 * share:.3g} %"
-
-
-def count(n: int, what: str) -> str:
-    """So many of something."""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from zookeeper.plain import count
 from zookeeper.records import Array
 from zookeeper.report import svg, words
-from zookeeper.report.parts import Column, Panel, Table, figure, names, used, whole
+from zookeeper.report.parts import Column, Panel, Table, figure, names, whole
 from zookeeper.results import Comparison, Contender, spread_of
 
 _VIOLIN_FROM = 20  # dots; fewer have no shape
@@ -30,7 +31,7 @@ def panel(found: Comparison) -> Panel | None:
         upshot=_upshot(found),
         reading=_reading(found),
         figures=(_drawing(found),),
-        tables=(_table("Ensembles", found, found.contenders), *_of_random(found)),
+        tables=tuple(_tables(found)),
     )
 
 
@@ -80,7 +81,7 @@ def _reading(found: Comparison) -> str:
     random = f"A small dot is an ensemble of as many members drawn at random{area}. " if found.random else ""
     chance = " p is the chance that a random ensemble is at least as good." if found.random else ""
     return (
-        f"{random}A large dot is the mean over {words.count(len(found.seeds), 'seed')}, its bar a standard "
+        f"{random}A large dot is the mean over {count(len(found.seeds), 'seed')}, its bar a standard "
         f"deviation to either side; all learned from {words.share(found.fraction)} of the training data by "
         f"recipe {words.shown(found.recipe)}.{chance}"
     )
@@ -88,7 +89,7 @@ def _reading(found: Comparison) -> str:
 
 def _drawing(found: Comparison) -> Markup:
     standings, random = _standings(found), _random(found)
-    heading = words.count(len(random), "random ensemble")
+    heading = count(len(random), "random ensemble")
     left = max(svg.width_of(label) for label in (heading, *(each.name for each in standings))) + 14
     right = svg.WIDTH - 12 - max(svg.width_of(each.beaten or "0.0000") for each in standings)
     area = _violin(random)
@@ -98,7 +99,7 @@ def _drawing(found: Comparison) -> Markup:
     bottom = _TOP + strip + len(standings) * _ROW
     chosen = scale(standings[0].mean)
     return svg.drawing(
-        f"{words.metric(found.metric)} of {words.count(len(standings), 'ensemble')} beside {heading}",
+        f"{words.metric(found.metric)} of {count(len(standings), 'ensemble')} beside {heading}",
         svg.WIDTH,
         bottom + 44,
         *svg.across(scale, _TOP, bottom, f"{words.metric(found.metric)}, {words.shown(found.split)}"),
@@ -160,14 +161,23 @@ def _stacked(places: Array) -> list[float]:
     return offsets
 
 
-def _of_random(found: Comparison) -> Iterator[Table]:
+def _tables(found: Comparison) -> Iterator[Table]:
+    yield _table("Ensembles", found, found.contenders, placed=bool(found.random))
     if found.random:
-        yield _table("Random ensembles", found, found.random)
+        yield _table("Random ensembles", found, found.random, folded=True)
 
 
-def _table(caption: str, found: Comparison, ensembles: Sequence[Contender]) -> Table:
-    chosen = ensembles is found.contenders
-    columns, rows = used(
+def _table(
+    caption: str,
+    found: Comparison,
+    ensembles: Sequence[Contender],
+    *,
+    placed: bool = False,
+    folded: bool = False,
+) -> Table:
+    """A row for each ensemble; its place among the random ones where it is none of them."""
+    return Table.of(
+        caption,
         (
             Column("ensemble", words.shown, "name"),
             figure(words.metric(found.metric)),
@@ -183,11 +193,11 @@ def _table(caption: str, found: Comparison, ensembles: Sequence[Contender]) -> T
                 one.mean,
                 spread_of(one.values).deviation,
                 *(dict(zip(found.seeds, one.values, strict=False)).get(seed) for seed in found.seeds),
-                found.rank(one) if chosen and found.random else None,
-                found.p(one) if chosen and found.random else None,
+                found.rank(one) if placed else None,
+                found.p(one) if placed else None,
                 one.members,
             )
             for one in ensembles
         ),
+        folded=folded,
     )
-    return Table(caption, columns, rows, folded=not chosen)

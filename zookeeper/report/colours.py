@@ -26,7 +26,7 @@ def ramp(levels: int = _LEVELS) -> NDArray[np.uint8]:
 
 
 def hexadecimal(colour: NDArray[np.uint8]) -> str:
-    """As stylesheets write it."""
+    """A colour as stylesheets write it."""
     return f"#{bytes(colour).hex()}"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zookeeper.plain import spelt_out
+from zookeeper.plain import count, spelt_out
 from zookeeper.records import Outcome
 from zookeeper.report import words
-from zookeeper.report.parts import Column, Panel, Table, name, names, used, whole
+from zookeeper.report.parts import Column, Panel, Table, name, names, whole
 from zookeeper.results import Report
 
 _CODE = "code"
@@ -20,11 +20,11 @@ def panel(report: Report) -> Panel | None:
         return None
     sizes = [checkpoint.parameters for checkpoint in report.checkpoints if checkpoint.parameters]
     of = f", {words.size(sum(sizes))} parameters in all" if sizes else ""
-    out = f" {words.count(len(failures), 'thing')} could not be measured." if failures else ""
+    out = f" {count(len(failures), 'thing')} could not be measured." if failures else ""
     return Panel(
         id="checkpoints",
         title="Checkpoints",
-        upshot=f"{words.count(len(report.checkpoints), 'checkpoint')}{of}.{out}",
+        upshot=f"{count(len(report.checkpoints), 'checkpoint')}{of}.{out}",
         reading="Each is pinned to its commit; of a local folder that is the digest of its content, cut to "
         "40 digits.",
         figures=(),
@@ -34,7 +34,8 @@ def panel(report: Report) -> Panel | None:
 
 def _tables(report: Report, failures: tuple[tuple[object, ...], ...]) -> Iterator[Table]:
     if report.checkpoints:
-        columns, rows = used(
+        yield Table.of(
+            "In this zoo",
             (
                 Column("checkpoint", spelt_out, "name"),
                 Column("family", words.shown),
@@ -58,10 +59,11 @@ def _tables(report: Report, failures: tuple[tuple[object, ...], ...]) -> Iterato
                 )
                 for one in report.checkpoints
             ),
+            folded=False,
         )
-        yield Table("In this zoo", columns, rows, folded=False)
     if failures:
-        columns, rows = used(
+        yield Table.of(
+            "Left out",
             (
                 name(),
                 Column("step"),
@@ -70,8 +72,8 @@ def _tables(report: Report, failures: tuple[tuple[object, ...], ...]) -> Iterato
                 Column("what helps", lambda text: words.shown(text, 300)),
             ),
             failures,
+            folded=False,
         )
-        yield Table("Left out", columns, rows, folded=False)
 
 
 def _failures(report: Report) -> Iterator[tuple[object, ...]]:

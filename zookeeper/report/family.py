@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from zookeeper.arrangement import Relative, lineage
+from zookeeper.lineage import Relative, lineage
+from zookeeper.plain import count
 from zookeeper.records import Checkpoint
 from zookeeper.report import svg, words
-from zookeeper.report.parts import Column, Panel, Table, name, used
+from zookeeper.report.parts import Column, Panel, Table, name
 
 _ROW, _TOP, _GAP, _TALL = 28.0, 8.0, 56.0, 21.0
 _PADDING = 9.0
@@ -39,15 +40,13 @@ def panel(checkpoints: Sequence[Checkpoint], picks: Collection[str]) -> Panel | 
     if not derived:
         return None
     named = {base for checkpoint in derived for base in checkpoint.base_models}
-    bases = [
-        one for one in checkpoints if not one.base_models and named & {one.revision.repo_id, *one.aliases}
-    ]
+    bases = [one for one in checkpoints if not one.base_models and named & _called(one)]
     related = [*derived, *bases]
     return Panel(
         id="lineage",
         title="Where they come from",
-        upshot=f"{words.count(len(derived), 'checkpoint')} of {len(checkpoints):,} name what they were made "
-        f"from; {words.count(len(named), 'base')} in all.",
+        upshot=f"{count(len(derived), 'checkpoint')} of {len(checkpoints):,} name what they were made "
+        f"from; {count(len(named), 'base')} in all.",
         reading=_reading(derived, picks),
         figures=(_drawing(lineage(related, first=picks), related, picks),),
         tables=(_table(derived, checkpoints),),
@@ -84,15 +83,15 @@ def _drawing(relatives: Sequence[Relative], related: Sequence[Checkpoint], picks
     room = (svg.WIDTH - (depths - 1) * _GAP) / depths - 2 * _PADDING
     longest = min(max(int(room / svg.width_of("n")), _SHORTEST), _LONGEST)
     labels = [words.shown(one.name, longest) for one in relatives]
-    widest = [0.0] * depths
-    for one, label in zip(relatives, labels, strict=True):
-        widest[one.depth] = max(widest[one.depth], svg.width_of(label) + 2 * _PADDING)
-    lefts = [1 + sum(widest[:depth]) + depth * _GAP for depth in range(len(widest))]
-    places = [(lefts[one.depth], _TOP + (one.row + 0.5) * _ROW) for one in relatives]
     widths = [svg.width_of(label) + 2 * _PADDING for label in labels]
+    widest = [0.0] * depths
+    for one, width in zip(relatives, widths, strict=True):
+        widest[one.depth] = max(widest[one.depth], width)
+    lefts = [1 + sum(widest[:depth]) + depth * _GAP for depth in range(depths)]
+    places = [(lefts[one.depth], _TOP + (one.row + 0.5) * _ROW) for one in relatives]
     height = max(y for _, y in places) + _ROW / 2 + _TOP
     return svg.drawing(
-        f"Lineage of {words.count(len(related), 'checkpoint')}; a table of it is below",
+        f"Lineage of {count(len(related), 'checkpoint')}; a table of it is below",
         lefts[-1] + widest[-1] + 1,
         height,
         *_edges(relatives, related, places, widths),
@@ -136,7 +135,8 @@ def _node(one: Relative, label: str, place: svg.Point, width: float, *, chosen: 
 
 def _table(derived: Sequence[Checkpoint], checkpoints: Sequence[Checkpoint]) -> Table:
     own = set.union(*map(_called, checkpoints))
-    columns, rows = used(
+    return Table.of(
+        "What was made from what",
         (name(), name("made from"), Column("how"), Column("base in this zoo")),
         (
             (
@@ -149,4 +149,3 @@ def _table(derived: Sequence[Checkpoint], checkpoints: Sequence[Checkpoint]) -> 
             for base in one.base_models
         ),
     )
-    return Table("What was made from what", columns, rows)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
+from zookeeper.plain import count
 from zookeeper.report import svg, words
-from zookeeper.report.parts import Column, Panel, Table, figure, name, names, part, used, whole
+from zookeeper.report.parts import Column, Panel, Table, figure, name, names, part, whole
 from zookeeper.results import Control, Estimate, Selection
 
 _ROW, _TOP = 34.0, 14.0
@@ -29,7 +30,7 @@ def panel(found: Selection) -> Panel | None:
 
 def _upshot(found: Selection) -> str:
     said = (
-        f"{words.count(len(found.picks), 'pick')} of {found.n_checkpoints:,}, by {found.by}, come to "
+        f"{count(len(found.picks), 'pick')} of {found.n_checkpoints:,}, by {found.by}, come to "
         f"{words.number(found.picks[-1].total, 3)} {words.unit(found)}"
     )
     control = next((each for each in found.controls if each.spread), None)
@@ -69,7 +70,7 @@ def _drawing(found: Selection) -> Markup:
     places = [_TOP + (i + 0.5) * _ROW for i in range(len(labels))]
     bottom = places[-1] + _ROW / 2
     return svg.drawing(
-        f"Gain curve of {words.count(len(labels), 'pick')}; its numbers are below",
+        f"Gain curve of {count(len(labels), 'pick')}; its numbers are below",
         svg.WIDTH,
         bottom + 48 + 18 * len(levels),
         *svg.beneath(scale, levels, bottom - 5, bottom, "thread"),
@@ -135,7 +136,8 @@ def _control(control: Control) -> str:
 def _tables(found: Selection) -> Iterator[Table]:
     bands = [*found.band, *[(None, None)] * len(found.picks)]
     random = [*found.random, *[None] * len(found.picks)]
-    columns, rows = used(
+    yield Table.of(
+        "Picks",
         (
             whole("pick"),
             name(),
@@ -164,10 +166,11 @@ def _tables(found: Selection) -> Iterator[Table]:
             )
             for i, pick in enumerate(found.picks)
         ),
+        folded=False,
     )
-    yield Table("Picks", columns, rows, folded=False)
     if found.controls or found.optimum:
-        columns, rows = used(
+        yield Table.of(
+            "Other ways of choosing as many",
             (
                 Column("way", words.shown, "name"),
                 figure(words.unit(found)),
@@ -178,7 +181,6 @@ def _tables(found: Selection) -> Iterator[Table]:
             ),
             _others(found),
         )
-        yield Table("Other ways of choosing as many", columns, rows)
 
 
 def _others(found: Selection) -> Iterator[tuple[object, ...]]:

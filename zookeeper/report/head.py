@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from zookeeper.arrangement import correlation
+from zookeeper.plain import count
 from zookeeper.records import Target
 from zookeeper.report import words
-from zookeeper.results import Report
+from zookeeper.results import Report, Run
 
 Fact = tuple[str, str]
 
@@ -33,9 +34,9 @@ class Head:
 
 
 def head(report: Report) -> Head:
-    """Of a report."""
+    """The head of a report."""
     target = _target(report)
-    what = words.count(len(report.checkpoints), "checkpoint")
+    what = count(len(report.checkpoints), "checkpoint")
     return Head(
         title=f"{what} for {words.target(target)}" if target else what,
         upshot=_sentence(list(_clauses(report))),
@@ -66,14 +67,17 @@ def _clauses(report: Report) -> Iterator[str]:
         names = words.listed([words.shown(pick.name) for pick in report.selection.picks[:5]])
         more = len(report.selection.picks) - 5
         yield f"chosen by {report.selection.by}: {names}" + (f", and {more} more" if more > 0 else "")
-    if report.runs:
+    if report.runs and (split := _split(report.runs[0])):
         run = report.runs[0]
-        split = "test" if "test" in run.results else "validation"
-        if split in run.results:
-            yield (
-                f"run {run.id} of {words.count(len(run.members), 'member')} reaches "
-                f"{words.metric(run.metric)} {words.spread(run.results[split])} on {split}"
-            )
+        yield (
+            f"run {run.id} of {count(len(run.members), 'member')} reaches "
+            f"{words.metric(run.metric)} {words.spread(run.results[split])} on {split}"
+        )
+
+
+def _split(run: Run) -> str | None:
+    """On which its result counts; None where it was measured on neither."""
+    return next((split for split in ("test", "validation") if split in run.results), None)
 
 
 def _figures(report: Report) -> Iterator[Fact]:
@@ -86,7 +90,7 @@ def _figures(report: Report) -> Iterator[Fact]:
         total = words.number(report.selection.picks[-1].total, 2)
         yield (
             total,
-            f"{words.unit(report.selection)} that {words.count(len(report.selection.picks), 'pick')} say",
+            f"{words.unit(report.selection)} that {count(len(report.selection.picks), 'pick')} say",
         )
     if report.ranking and report.ranking.scores:
         first = report.ranking.scores[0]
@@ -94,11 +98,9 @@ def _figures(report: Report) -> Iterator[Fact]:
             words.number(first.estimates[report.ranking.by].value, 3),
             f"{words.score(report.ranking.by)} of the first",
         )
-    if report.runs:
+    if report.runs and (split := _split(report.runs[0])):
         run = report.runs[0]
-        split = "test" if "test" in run.results else "validation"
-        if split in run.results:
-            yield words.number(run.results[split].mean, 3), f"{words.metric(run.metric)}, {split}"
+        yield words.number(run.results[split].mean, 3), f"{words.metric(run.metric)}, {split}"
     found = report.comparison
     if found and found.random and found.contenders:
         n = len(found.random)
@@ -109,7 +111,7 @@ def _facts(report: Report, target: Target | None) -> Iterator[Fact]:
     yield "made", report.created_at
     if report.covariance and report.covariance.probed:
         probed = report.covariance.probed
-        yield "probe", f"{words.probe(str(probed))} in {words.count(len(probed.lengths), 'sentence')}"
+        yield "probe", f"{words.probe(str(probed))} in {count(len(probed.lengths), 'sentence')}"
         yield "probe's digest", probed.corpus
         yield (
             "read",

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from zookeeper.arrangement import correlation, leaves, linkage
+from zookeeper.arrangement import correlation, forks, leaves, linkage
+from zookeeper.plain import count
 from zookeeper.records import Array, Revision
 from zookeeper.report import colours, svg, words
-from zookeeper.report.parts import Column, Panel, Table, figure, name, part, used, whole
+from zookeeper.report.parts import Column, Panel, Table, figure, name, part, whole
 from zookeeper.results import NEAR_DUPLICATES, Covariance
 
 _NAMED_UP_TO = 60
@@ -43,7 +44,7 @@ class Arranged:
 
     @classmethod
     def of(cls, covariance: Covariance) -> Arranged:
-        """The same, arranged."""
+        """A covariance in the order of the leaves of its tree."""
         kappa = correlation(covariance.matrix)
         tree = linkage(kappa)
         order = leaves(tree, kappa)
@@ -104,7 +105,7 @@ def _upshot(zoo: Arranged) -> str:
     best = int(pairs.argmax())
     a, b = (words.shown(zoo.names[int(axis[best])]) for axis in upper)
     near = int((pairs >= NEAR_DUPLICATES).sum())
-    counted = words.count(near, "pair") + (" is a near-duplicate" if near == 1 else " are near-duplicates")
+    counted = count(near, "pair") + (" is a near-duplicate" if near == 1 else " are near-duplicates")
     return (
         f"The nearest two are {a} and {b}, at κ {words.number(float(pairs[best]), 2)}; the median pair has "
         f"{words.number(float(np.median(pairs)), 2)}. {counted if near else 'No two are near-duplicates'}."
@@ -119,9 +120,7 @@ def _drawing(zoo: Arranged) -> Markup:
     left = svg.gutter(labels, height)
     cell = _cell(m, left)
     side = m * cell
-    label = (
-        f"Heat map of the alignments of {words.count(m, 'checkpoint')}, with a tree; its numbers are below"
-    )
+    label = f"Heat map of the alignments of {count(m, 'checkpoint')}, with a tree; its numbers are below"
     return svg.drawing(
         label,
         left + side + _TREE + _BESIDE,
@@ -205,31 +204,18 @@ def _brackets(zoo: Arranged, x: float, cell: float) -> Iterator[Markup]:
 
 
 def _tree(zoo: Arranged, left: float, cell: float) -> Iterator[Markup]:
-    m = len(zoo.order)
     furthest = max(float(zoo.tree[:, 2].max()), 0.1)
     scale = svg.Scale(0, furthest, left, left + _TREE)
-    bottom = _TOP + m * cell
+    bottom = _TOP + len(zoo.order) * cell
     for value, label in scale.ticks(3):
         yield svg.line((scale(value), _TOP), (scale(value), bottom), "rule")
         yield svg.text(scale(value), bottom + 16, label, "m c")
     yield svg.text(left, bottom + 34, "1 − κ", "m")
-    row = dict(zip(zoo.order, (_TOP + (i + 0.5) * cell for i in range(m)), strict=True))
-    at = dict.fromkeys(range(m), 0.0)
-    forks = []
-    for node, (one, other, height, _) in enumerate(zoo.tree, m):
-        a, b = int(one), int(other)
-        forks.append(
-            svg.trace(
-                [
-                    (scale(at[a]), row[a]),
-                    (scale(height), row[a]),
-                    (scale(height), row[b]),
-                    (scale(at[b]), row[b]),
-                ]
-            )
-        )
-        row[node], at[node] = (row[a] + row[b]) / 2, float(height)
-    yield svg.path("".join(forks), "fork")
+    lines = (
+        svg.trace((scale(distance), _TOP + (row + 0.5) * cell) for distance, row in corners)
+        for corners in forks(zoo.tree, zoo.order).tolist()
+    )
+    yield svg.path("".join(lines), "fork")
 
 
 def _key(x: float, y: float) -> Iterator[Markup]:
@@ -249,7 +235,8 @@ def _tables(zoo: Arranged) -> Iterator[Table]:
     alone = zoo.alone
     nearest = np.nanargmax(alone, axis=1)
     error = None if found.standard_error is None else found.standard_error[np.ix_(zoo.order, zoo.order)]
-    columns, rows = used(
+    yield Table.of(
+        "Each checkpoint and the nearest other",
         (
             whole("#"),
             name(),
@@ -272,7 +259,6 @@ def _tables(zoo: Arranged) -> Iterator[Table]:
             for i in range(m)
         ),
     )
-    yield Table("Each checkpoint and the nearest other", columns, rows)
     if m <= _WRITTEN_UP_TO:
         yield Table(
             "All alignments",

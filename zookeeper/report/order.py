@@ -7,12 +7,14 @@ from itertools import groupby
 
 from markupsafe import Markup
 
+from zookeeper.plain import count
 from zookeeper.report import svg, words
-from zookeeper.report.parts import Column, Panel, Table, figure, name, used, whole
+from zookeeper.report.parts import Column, Panel, Table, figure, name, whole
 from zookeeper.results import Estimate, Ranking, Score
 
 _ROW, _TOP, _TIERS = 22.0, 14.0, 36.0
 _DRAWN_UP_TO = 100
+_UNFOLDED_UP_TO = 30
 
 
 def panel(found: Ranking) -> Panel | None:
@@ -39,7 +41,7 @@ def _upshot(found: Ranking) -> str:
     peers = sum(score.tier == first.tier for score in found.scores) - 1
     if not peers:
         return f"{said}; it is told apart from all others."
-    return f"{said}; {words.count(peers, 'other')} cannot be told apart from it."
+    return f"{said}; {count(peers, 'other')} cannot be told apart from it."
 
 
 def _reading(found: Ranking) -> str:
@@ -75,7 +77,7 @@ def _drawing(found: Ranking, scores: Sequence[Score]) -> Markup:
     )
     bottom = _TOP + len(scores) * _ROW
     return svg.drawing(
-        f"{words.score(found.by)} of {words.count(len(scores), 'checkpoint')}; its numbers are below",
+        f"{words.score(found.by)} of {count(len(scores), 'checkpoint')}; its numbers are below",
         svg.WIDTH,
         bottom + 48 + 18 * len(floors),
         *_stripes(len(scores), left, right),
@@ -130,19 +132,16 @@ def _tables(found: Ranking) -> Iterator[Table]:
         figure("behind the first"),
         figure("low"),
         figure("high"),
-        Column(
-            "places",
-            lambda ranks: f"{ranks[0]}–{ranks[1]}" if ranks[0] != ranks[1] else str(ranks[0]),
-            "number",
-        ),
+        Column("places", _places, "number"),
         whole("parameters"),
         Column("notes", lambda notes: "; ".join(words.shown(note, 200) for note in notes)),
     ]
-    given, rows = used(columns, (_row(i, score, names) for i, score in enumerate(found.scores, 1)))
-    yield Table("Scores", given, rows, folded=len(rows) > 30)
+    rows = [_row(i, score, names) for i, score in enumerate(found.scores, 1)]
+    yield Table.of("Scores", columns, rows, folded=len(rows) > _UNFOLDED_UP_TO)
     yield _details(found, names)
     if found.baselines:
-        given, rows = used(
+        yield Table.of(
+            "Baselines",
             (
                 Column("without reading anything", words.shown, "name"),
                 figure(words.score(found.by)),
@@ -151,7 +150,6 @@ def _tables(found: Ranking) -> Iterator[Table]:
             ),
             ((each.name, each.value, each.pick, each.rank) for each in found.baselines),
         )
-        yield Table("Baselines", given, rows)
 
 
 def _places(ranks: tuple[int, int]) -> str:
@@ -176,7 +174,8 @@ def _row(place: int, score: Score, names: Sequence[str]) -> tuple[object, ...]:
 
 def _details(found: Ranking, names: Sequence[str]) -> Table:
     titles = [words.score(each) for each in names]
-    columns, rows = used(
+    return Table.of(
+        "Layers, intervals, and scores of shuffled labels",
         (
             whole("#"),
             name(),
@@ -197,7 +196,6 @@ def _details(found: Ranking, names: Sequence[str]) -> Table:
             for place, score in enumerate(found.scores, 1)
         ),
     )
-    return Table("Layers, intervals, and scores of shuffled labels", columns, rows)
 
 
 def _ends(found: Estimate | None) -> tuple[float | None, ...]:

@@ -53,6 +53,20 @@ class Table:
     folded: bool = True
     plain: bool = False
 
+    @classmethod
+    def of(
+        cls, caption: str, columns: Iterable[Column], rows: Iterable[Row], *, folded: bool = True
+    ) -> Table:
+        """A table of the columns in which some row has a value."""
+        columns, rows = tuple(columns), tuple(rows)
+        used = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+        return cls(
+            caption,
+            columns=tuple(columns[i] for i in used),
+            rows=tuple(tuple(row[i] for i in used) for row in rows),
+            folded=folded,
+        )
+
     @property
     def wide(self) -> bool:
         """Whether a sheet of paper is too narrow for it at its usual size."""
@@ -110,10 +124,3 @@ def whole(title: str) -> Column:
 def part(title: str) -> Column:
     """A column of shares."""
     return Column(title, words.share, "number")
-
-
-def used(columns: Iterable[Column], rows: Iterable[Row]) -> tuple[tuple[Column, ...], tuple[Row, ...]]:
-    """Columns in which some row has a value, and rows of these."""
-    columns, rows = tuple(columns), tuple(rows)
-    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
-    return tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows)

@@ -8,8 +8,10 @@ from itertools import zip_longest
 
 from markupsafe import Markup
 
+from zookeeper.arrangement import spaced
+from zookeeper.plain import count
 from zookeeper.report import svg, words
-from zookeeper.report.parts import Column, Panel, Table, figure, names, part, used, whole
+from zookeeper.report.parts import Column, Panel, Table, figure, names, part, whole
 from zookeeper.results import Run, Trial, spread_of
 
 _LEFT, _TOP, _HEIGHT = 58.0, 34.0, 300.0
@@ -41,8 +43,8 @@ def panel(runs: Sequence[Run]) -> Panel | None:
 def _upshot(run: Run) -> str:
     results = words.listed([f"{words.spread(found)} on {split}" for split, found in run.results.items()])
     return (
-        f"Run {run.id}, {words.count(len(run.members), 'member')} by recipe {words.shown(run.recipe.name)}, "
-        f"reaches {words.metric(run.metric)} {results}, over {words.count(len(run.seeds), 'seed')}."
+        f"Run {run.id}, {count(len(run.members), 'member')} by recipe {words.shown(run.recipe.name)}, "
+        f"reaches {words.metric(run.metric)} {results}, over {count(len(run.seeds), 'seed')}."
     )
 
 
@@ -56,7 +58,7 @@ def _reading(runs: Sequence[Run]) -> str:
 
 
 def _label(run: Run) -> str:
-    return f"{run.id[:6]} {words.shown(run.recipe.name, 16)}, {words.count(len(run.members), 'member')}"
+    return f"{run.id[:6]} {words.shown(run.recipe.name, 16)}, {count(len(run.members), 'member')}"
 
 
 def _learned(trial: Trial) -> Curve:
@@ -89,7 +91,7 @@ def _by_pass(runs: Sequence[Run]) -> Markup | None:
         if (value := dict(_learned(trial)).get(trial.best_epoch)) is not None
     ]
     return svg.drawing(
-        f"Learning curves of {words.count(len(means), 'run')}; their numbers are below",
+        f"Learning curves of {count(len(means), 'run')}; their numbers are below",
         svg.WIDTH,
         _TOP + _HEIGHT + 44,
         *svg.upwards(y, _LEFT, right, f"{words.metric(runs[0].metric)}, validation"),
@@ -117,7 +119,7 @@ def _ends(curves: Sequence[tuple[str, Curve]], x: svg.Scale, y: svg.Scale) -> It
     """Names at the ends of curves, those that collide below one another; that of the first is bold."""
     first, _ = curves[0]
     ends = sorted((y(points[-1][1]), x(points[-1][0]), label) for label, points in curves)
-    places = svg.spaced([height for height, _, _ in ends], _LINE)
+    places = spaced([height for height, _, _ in ends], _LINE)
     for (height, across, label), place in zip(ends, places, strict=True):
         yield svg.path(svg.trace([(across + 4, height), (x.end, height), (x.end + 9, place)]), "thread")
         yield svg.text(x.end + 12, place + 4, label, "n strong" if label == first else "n m")
@@ -166,7 +168,8 @@ def _marks(run: Run, places: dict[float, float]) -> Iterator[Markup]:
 def _tables(runs: Sequence[Run]) -> Iterator[Table]:
     first = runs[0]
     splits = list(dict.fromkeys(split for run in runs for split in run.results))
-    columns, rows = used(
+    yield Table.of(
+        "Runs",
         (
             Column("run", kind="code"),
             Column("recipe", words.shown),
@@ -182,8 +185,8 @@ def _tables(runs: Sequence[Run]) -> Iterator[Table]:
             names("members"),
         ),
         (_row(run, splits) for run in runs),
+        folded=False,
     )
-    yield Table("Runs", columns, rows, folded=False)
     yield _passes_of(first)
     if len(first.curve) > 1:
         yield _shares_of(first, splits)
@@ -225,7 +228,8 @@ def _shares_of(run: Run, splits: Sequence[str]) -> Table:
         numbers = [value for each in spreads for value in (each.mean, each.deviation)]
         return share, trials[0].sentences["train"], *numbers
 
-    columns, rows = used(
+    return Table.of(
+        f"Run {run.id} with less data",
         (
             part("of the training data"),
             whole(run.target.counted_in),
@@ -233,4 +237,3 @@ def _shares_of(run: Run, splits: Sequence[str]) -> Table:
         ),
         (row(share, trials) for share, trials in run.curve.items()),
     )
-    return Table(f"Run {run.id} with less data", columns, rows)

@@ -11,10 +11,11 @@ import numpy as np
 from markupsafe import Markup
 
 from zookeeper.arrangement import classical_scaling
+from zookeeper.plain import count
 from zookeeper.records import Array, Checkpoint
 from zookeeper.report import svg, words
 from zookeeper.report.heat import Arranged
-from zookeeper.report.parts import Column, Panel, Table, figure, name, used, whole
+from zookeeper.report.parts import Column, Panel, Table, figure, name, whole
 from zookeeper.results import Pick
 
 _WIDTH, _HEIGHT, _MARGIN = svg.WIDTH, 540.0, 30.0
@@ -47,7 +48,7 @@ def panel(zoo: Arranged, checkpoints: Sequence[Checkpoint], picks: Sequence[Pick
         f"family, the area is of the number of parameters{ringed}.",
         figures=(
             svg.drawing(
-                f"Map of {words.count(len(zoo.order), 'checkpoint')}; its coordinates are below",
+                f"Map of {count(len(zoo.order), 'checkpoint')}; its coordinates are below",
                 _WIDTH,
                 _HEIGHT,
                 svg.rectangle(0.5, 0.5, _WIDTH - 1, _HEIGHT - 1, "frame"),
@@ -216,7 +217,8 @@ def _numbered(points: _Points, numbered: Sequence[int]) -> Iterator[Markup]:
 
 
 def _table(points: _Points, coordinates: Array) -> Table:
-    columns, rows = used(
+    return Table.of(
+        "Coordinates",
         (
             whole("#"),
             name(),
@@ -238,4 +240,3 @@ def _table(points: _Points, coordinates: Array) -> Table:
             for i, each in enumerate(points.names)
         ),
     )
-    return Table("Coordinates", columns, rows)

@@ -63,8 +63,8 @@ def drawing(label: str, width: float, height: float, *children: Markup, **attrib
         role="img",
         aria_label=label,
         viewBox=f"0 0 {number(width)} {number(height)}",
-        width=float(width),
-        height=float(height),
+        width=width,
+        height=height,
         **attributes,
     )
 
@@ -76,7 +76,7 @@ def group(*children: Markup, **attributes: object) -> Markup:
 
 def text(x: float, y: float, content: str, class_: str | None = None, **attributes: object) -> Markup:
     """Words on a line, from `x` on unless the class says otherwise."""
-    return element("text", content, x=float(x), y=float(y), class_=class_, **attributes)
+    return element("text", content, x=x, y=y, class_=class_, **attributes)
 
 
 def line(start: Point, end: Point, class_: str) -> Markup:
@@ -88,10 +88,10 @@ def rectangle(x: float, y: float, width: float, height: float, class_: str, **mo
     """A rectangle; one without a side is a hairline."""
     return element(
         "rect",
-        x=float(x),
-        y=float(y),
-        width=float(max(width, 0.5)),
-        height=float(max(height, 0.5)),
+        x=x,
+        y=y,
+        width=max(width, 0.5),
+        height=max(height, 0.5),
         class_=class_,
         **more,
     )
@@ -99,7 +99,7 @@ def rectangle(x: float, y: float, width: float, height: float, class_: str, **mo
 
 def dot(x: float, y: float, radius: float, class_: str, *title: Markup) -> Markup:
     """A disc, or a ring."""
-    return element("circle", *title, cx=float(x), cy=float(y), r=float(radius), class_=class_)
+    return element("circle", *title, cx=x, cy=y, r=radius, class_=class_)
 
 
 def path(d: str, class_: str) -> Markup:
@@ -119,7 +119,7 @@ def trace(points: Iterable[Point], *, closed: bool = False) -> str:
 
 
 def width_of(content: str, height: float = SMALL) -> float:
-    """Of words in type of fixed width."""
+    """How wide words are, in pixels, in type of fixed width."""
     return columns(content) * height * _ADVANCE
 
 
@@ -204,23 +204,3 @@ def upwards(scale: Scale, left: float, right: float, title: str) -> Iterator[Mar
         yield line((left, scale(value)), (right, scale(value)), "rule")
         yield text(left - 8, scale(value) + 4, label, "m e")
     yield text(left, scale.end - 10, title, "m")
-
-
-def spaced(places: Sequence[float], apart: float) -> list[float]:
-    """Ascending places `apart` at least, near to ascending ones: those that collide move as one."""
-    groups: list[list[float]] = []
-    for place in places:
-        groups.append([place])
-        while len(groups) > 1 and _collide(groups[-2], groups[-1], apart):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    return [
-        _centre(group) + apart * (i - (len(group) - 1) / 2) for group in groups for i in range(len(group))
-    ]
-
-
-def _collide(before: Sequence[float], after: Sequence[float], apart: float) -> bool:
-    return _centre(after) - _centre(before) < apart * (len(before) + len(after)) / 2
-
-
-def _centre(group: Sequence[float]) -> float:
-    return sum(group) / len(group)

@@ -5,53 +5,44 @@ from __future__ import annotations
 import unicodedata
 from pathlib import PurePath
 
-from zookeeper.plain import spelt_out
+from zookeeper.plain import shortened, spelt_out
 from zookeeper.records import Target
 from zookeeper.results import Selection, Spread
-from zookeeper.scores import SCORES
+from zookeeper.scores import title_of
 
 _LONGEST = 44
 
 
 def shown(text: object, longest: int = _LONGEST) -> str:
     """Foreign text that does nothing but show; a long one loses its middle."""
-    letters = spelt_out(text)
-    if len(letters) <= longest:
-        return letters
-    half = (longest - 1) // 2
-    return f"{letters[: longest - 1 - half]}…{letters[-half:]}"
+    return shortened(spelt_out(text), longest)
 
 
 def columns(text: str) -> int:
-    """Of a type of fixed width that a text takes; ideographs and pictographs take two."""
+    """How wide a text is in letters of fixed width; ideographs and pictographs count as two."""
     return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def number(value: float | None, decimals: int = 4) -> str:
-    """With a true minus; "–" for None."""
+    """A number with a true minus; "–" for None."""
     if value is None:
         return "–"
     written = f"{value:,.{decimals}f}"
     return written.replace("-", "−" if float(written.replace(",", "")) else "")
 
 
-def share(value: float | None, digits: int = 3) -> str:
-    """Per cent."""
-    return "–" if value is None else f"{100 * value:.{digits}g} %"
-
-
-def count(n: int, what: str) -> str:
-    """A number of things; `what` is one of them."""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+def share(value: float) -> str:
+    """A share in per cent, to three digits."""
+    return f"{100 * value:.3g} %"
 
 
 def capital(text: str) -> str:
-    """With a first letter for the beginning of a sentence."""
+    """A text as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
 
 
 def listed(names: list[str]) -> str:
-    """Words in a sentence."""
+    """Names in a sentence: "a, b and c"."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
 
@@ -65,13 +56,13 @@ def spread(found: Spread, decimals: int = 4) -> str:
 
 
 def metric(name: str) -> str:
-    """As words; of a script only its name."""
+    """A metric as words; of a script only its name."""
     return shown(without_folders(name).replace("_", " "))
 
 
 def score(name: str) -> str:
     """Title of a score."""
-    return SCORES[name].title if name in SCORES else shown(name)
+    return shown(title_of(name))
 
 
 def without_folders(name: str) -> str:
@@ -86,7 +77,7 @@ def target(found: Target) -> str:
 
 
 def unit(found: Selection) -> str:
-    """That the gains of a selection are in."""
+    """In which the gains of a selection are measured."""
     return "nats" if found.by == "mutual information" else "nats per example"
 
 
@@ -97,7 +88,7 @@ def probe(name: str) -> str:
 
 
 def size(n: int | None) -> str:
-    """Of a number of parameters."""
+    """A number of parameters, to three digits, with the letter of its unit."""
     if not n:
         return "size unknown"
     for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -217,6 +217,12 @@ SCORES = Registry[ScoreSpec](
     },
 )
 
+
+def title_of(name: str) -> str:
+    """What a score is called at the head of a column; one that is not known here goes by its name."""
+    return SCORES[name].title if name in SCORES else name
+
+
 __all__ = [
     "SCORES",
     "ScoreSpec",
@@ -231,5 +237,6 @@ __all__ = [
     "parc",
     "ridge",
     "sfda",
+    "title_of",
     "transrate",
 ]
