@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from zookeeper.errors import IntegrityError
 from zookeeper.results import Run, Trial
 from zookeeper.tuning.metrics import Judge
 
+ROOT = Path(__file__).parents[1]
 JUDGE = Judge.of("accuracy", TARGET.classes, "classes")
 
 
@@ -106,3 +110,28 @@ def test_every_trial_is_measured_again() -> None:
     )
     Audit(made, JUDGE, load).check()
     assert seen == list(made.trials)
+
+
+def test_measuring_again_waits_for_no_slow_library() -> None:
+    code = """
+import sys
+import numpy as np
+from zookeeper.auditing import Audit
+from zookeeper.tuning.metrics import Judge
+from tests.made_up import run, trial
+
+arrays = {name: np.array([1, 0, 1]) for name in ("predictions/test", "labels/test")}
+arrays["lengths/test"] = np.array([2, 1])
+for metric in ("accuracy", "span_f1"):
+    judge = Judge.of(metric, ("O", "B-X"), "classes")
+    audit = Audit(run(trial(0, test=1.0, measured=["test"]), metric=metric), judge, lambda one: arrays)
+    audit.check()
+    assert audit.intervals()["test"].value == 1
+Judge.of("pearson", (), "numbers")
+Judge.of("f1_micro", ("a", "b"), "labels")
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "numpy" in loaded
+    assert not loaded & {"accelerate", "datasets", "evaluate", "pandas", "peft", "torch", "transformers"}

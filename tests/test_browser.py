@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.reported import HOSTILE, report
 from zookeeper.report import html
@@ -103,7 +106,7 @@ def test_axe_finds_nothing_wrong(open_page: Opener, scheme: str, viewport: dict[
 
 
 def test_every_picture_is_drawn_and_has_a_name(open_page: Opener) -> None:
-    pictures = open_page().locator("svg[role=img]")
+    pictures = open_page().locator("svg[role=img]:visible")
     assert pictures.count() == 8
     for i in range(pictures.count()):
         box = pictures.nth(i).bounding_box()
@@ -201,22 +204,51 @@ def test_light_and_dark_are_the_systems_until_the_button_is_pressed(open_page: O
         return float(red + green + blue) / 765
 
     page = open_page(color_scheme=scheme)
-    button = page.get_by_role("button", name="Dark")
+    there, back = ("Light", "Dark") if scheme == "dark" else ("Dark", "Light")
     assert (lightness() < 0.3) == (scheme == "dark")
-    assert button.get_attribute("aria-pressed") == str(scheme == "dark").lower()
-    button.click()
+    page.get_by_role("button", name=there, exact=True).click()
     assert (lightness() < 0.3) == (scheme == "light")
-    assert button.get_attribute("aria-pressed") == str(scheme == "light").lower()
-    button.click()
+    page.get_by_role("button", name=back, exact=True).click()
     assert (lightness() < 0.3) == (scheme == "dark")
 
 
 def test_a_phone_scrolls_tables_and_pictures_but_not_the_page(open_page: Opener) -> None:
     page = opened(open_page(viewport=PHONE))
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    wide = page.locator(".scroll[data-name]").first
+    wide = page.locator(".scroll[data-name]", has=page.locator("table")).first
     assert wide.evaluate("(each) => each.scrollWidth > each.clientWidth")
     assert wide.get_attribute("tabindex") == "0"
+
+
+def test_a_phone_shows_the_whole_ranking_with_its_names(open_page: Opener) -> None:
+    page = open_page(viewport=PHONE)
+    drawn = page.locator("#ranking svg[role=img]:visible")
+    assert drawn.count() == 1
+    for each in (*drawn.locator("text").all(), *drawn.locator("circle.point").all()):
+        box = each.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
+    rows = drawn.locator("text.n").filter(has_text=re.compile(r"^\d+ \S")).all()
+    assert len(rows) == 18
+    heights = [each.bounding_box()["y"] for each in rows]
+    assert min(b - a for a, b in pairwise(heights)) > 20
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_scrolls_has_a_shade_at_the_side_on_which_there_is_more(open_page: Opener, scheme: str) -> None:
+    page = open_page(viewport=PHONE, color_scheme=scheme)
+    wide = page.locator("#ranking .scroll", has=page.locator("table")).first
+
+    def shades() -> list[int]:
+        """How much the middle of each edge differs from the page, between lines of text."""
+        image = Image.open(io.BytesIO(wide.screenshot())).convert("L")
+        paper = image.getpixel((image.width // 2, 3))
+        return [abs(image.getpixel((x, 3)) - paper) for x in (1, image.width - 2)]
+
+    start = shades()
+    wide.evaluate("(each) => { each.scrollLeft = each.scrollWidth; }")
+    end = shades()
+    assert (start[0] < 5 < start[1], end[1] < 5 < end[0]) == (True, True), (start, end)
 
 
 def test_nothing_is_clipped_on_paper(open_page: Opener, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import time
 import unicodedata
 from dataclasses import replace
@@ -55,6 +56,7 @@ from zookeeper.results import (
     Control,
     Estimate,
     EvalCard,
+    Origin,
     Pick,
     Ranking,
     Run,
@@ -204,6 +206,29 @@ def test_a_recipe_and_a_metric_from_elsewhere_go_by_their_names() -> None:
     assert table_after(text, "# conll-zoo")[0][1] == "rouge\\_l"
 
 
+def test_a_group_in_a_command_is_said_to_be_the_members() -> None:
+    assert "(`@selection` stood for the members above.)" in page(EvalCard(RUN, "x"))
+    both = replace(RUN, command="zoo tune -t x @selection @ranking:3")
+    assert "(`@selection` and `@ranking:3` stood for the members above.)" in page(EvalCard(both, "x"))
+    assert "stood for" not in page(EvalCard(replace(RUN, command="zoo tune -t x me@ranking/mine"), "x"))
+
+
+def test_how_many_words_were_held_out_is_said_where_it_is_known() -> None:
+    head, _, validation, test = table_after(page(EvalCard(RUN, "x")), "# x")
+    assert (validation[head.index("labelled words")], test[head.index("labelled words")]) == ("–", "47,377")
+    sentences = replace(TARGET, task="text-classification", rows=TARGET.examples)
+    head, _, validation, _ = table_after(page(EvalCard(replace(RUN, target=sentences), "x")), "# x")
+    assert validation[head.index("labelled sentences")] == "894"
+
+
+def test_a_column_of_which_nothing_is_known_is_left_out() -> None:
+    narrow = tuple(replace(member, dimension=None) for member in MEMBERS)
+    for members, shown in ((MEMBERS, True), (narrow, False)):
+        head, rule, *rows = table_after(page(EvalCard(run(members=members), "x")), "## Members")
+        assert ("features" in head) == shown
+        assert {len(head)} == {len(row) for row in (rule, *rows)}
+
+
 def test_what_is_not_known_is_left_out() -> None:
     unknown = replace(trial(), peak_bytes=0)
     bare = run(unknown, members=(replace(MEMBERS[0], dimension=None),), majority={"validation": None})
@@ -300,11 +325,16 @@ def ranking(text: str = "x", **known: Any) -> Ranking:
         "replicates": 200,
         "shortlist": Shortlist(3, 9, text, (text,)),
         "notes": (text,),
+        "origin": origin(text),
     }
     return Ranking(**(fields | known))
 
 
-def selection(text: str = "x", **known: Any) -> Selection:
+def origin(text: str = "x") -> Origin:
+    return Origin(f"zoo rank {text} ../clients/acme/x.csv", text, {text: text}, text, 12.3456)
+
+
+def selection(text: str = "x", folded: bool = False, **known: Any) -> Selection:
     """Of two checkpoints, in which foreign text stands wherever it can."""
     fields: dict[str, Any] = {
         "picks": (
@@ -333,6 +363,11 @@ def selection(text: str = "x", **known: Any) -> Selection:
         "replicates": 100,
         "budget": Budget(10, "parameters"),
         "left_out": (Outcome(text, "failed", error=text),),
+        "candidates": (
+            *(Revision(f"owner/z{n}", "main", f"{n:x}" * 40) for n in range(15 if folded else 2)),
+            Revision(f"/home/somebody/z{text}", "folder", "f" * 40),
+        ),
+        "origin": origin(text),
     }
     return Selection(**(fields | known))
 
@@ -378,6 +413,7 @@ def all_cards(text: str) -> list[CardText]:
         run_card(evaluated(text)),
         ranking_card(ranking(text), text),
         selection_card(selection(text), text),
+        selection_card(selection(text, folded=True), text),
         measurements_card(repo_id="me/x", kind="features", choice=choice, revisions=revisions, size=12_345),
     ]
 
@@ -405,6 +441,19 @@ def test_the_hub_is_told_how_a_run_relates_to_its_members(
 ) -> None:
     recipe = Recipe(name, settings=settings)
     assert ModelCard(page(EvalCard(run(trial(recipe=recipe)), "x"))).data.base_model_relation == relation
+
+
+def test_data_of_ones_own_are_not_taken_for_a_dataset_of_the_hub() -> None:
+    ours = replace(RUN, target=replace(TARGET, dataset="sst2", local=True))
+    card = run_card(EvalCard(ours, "x"))
+    text = spliced("", card)
+    data = ModelCard(text).data
+    assert {result.dataset_type for result in data.eval_results} == {"unknown"}
+    assert {result.dataset_name for result in data.eval_results} == {"sst2"}
+    assert data.datasets is None
+    index = json.loads(json.dumps(card.metadata["model-index"]).replace("0.75,", "0.7,"))
+    contradicting = spliced(f"---\nmodel-index: {json.dumps(index)}\n---\n", card)
+    assert any("f1 on sst2, test is stated as 0.7" in found for found in findings(contradicting, card))
 
 
 def test_a_benchmark_is_told_the_result_on_the_test_split() -> None:
@@ -481,28 +530,34 @@ def test_a_card_says_how_to_use_it(task: str, asked: str) -> None:
     ast.parse(code)
     assert f"ensemble{asked}" in code
     assert 'load_ensemble("me/x", members=members)' in code
-    assert '"./mine": "path/to/mine"' in code
+    assert '"mine": "path/to/mine"' in code
+    assert ("cut at white space" in text) == (found.target.unit == "word")
+    assert "which `zoo push` uploads" not in text
     assert (".probability" in code) == (not found.target.regression)
     remote = replace(found, members=MEMBERS[:1])
-    assert 'load_ensemble(".")' in page(EvalCard(remote, "x"))
-    assert "local folder" not in page(EvalCard(remote, "x"))
+    alone = page(EvalCard(remote, "x"))
+    assert 'load_ensemble(".")' in alone
+    assert "In a folder with the files of this run, which `zoo push` uploads" in alone
+    assert "local folder" not in alone
 
 
 def test_a_card_says_how_to_make_the_number_again() -> None:
-    assert "zoo reproduce me/conll-zoo\n" in page(CARD)
+    assert "zoo reproduce me/conll-zoo --member mine=path/to/mine\n" in page(CARD)
+    ours = replace(SEVERAL, target=replace(TARGET, dataset="my data", local=True))
+    assert "--member mine=path/to/mine --target 'path/to/my data'\n" in page(replace(CARD, run=ours))
+    remote = replace(SEVERAL, members=MEMBERS[:1])
+    assert "zoo reproduce me/conll-zoo\n" in page(replace(CARD, run=remote))
     assert f"zoo reproduce {RUN.id}\n" in page(EvalCard(RUN, "x"))
 
 
-def test_an_account_is_short_and_says_who_made_it_and_how_to_decline() -> None:
+def test_an_account_is_short_and_has_the_facts() -> None:
     text = account_of(CARD)
-    assert len(text.splitlines()) <= 15
+    assert len(text.splitlines()) <= 12
     for fact in (
         "test: 0.8000 ± 0.1000",
         "0.7100 to 0.8600",
         "c" * 40,
         "a" * 40,
-        "by a tool",
-        "no-pr",
         "zoo --zoo=./z",
     ):
         assert fact in text, fact
@@ -543,6 +598,48 @@ def test_a_selection_is_a_table_that_the_hub_shows() -> None:
     assert "task_categories" not in plainer.metadata
     assert table_after(plainer.body, "# zoo")[0] == ["pick", "checkpoint", "gain", "total", "stands for"]
     assert selection_card(replace(zoo, picks=()), "empty").body
+
+
+@pytest.mark.parametrize(
+    "card",
+    [ranking_card(ranking(), "x"), selection_card(selection(), "x")],
+    ids=("ranking", "selection"),
+)
+def test_a_card_says_what_made_it_by_what_and_how_long_it_took(card: CardText) -> None:
+    made = card.body.split("## How it was made", 1)[1]
+    for fact in (
+        "```bash\nzoo rank x ./x.csv\n```",
+        "| date | x |",
+        "| hardware | x |",
+        "| time | 12.3 s,",
+        "| versions | x x |",
+    ):
+        assert fact in made, fact
+
+
+def test_what_an_earlier_version_did_not_keep_is_left_out() -> None:
+    for bare in (
+        ranking_card(ranking(origin=None), "x").body,
+        selection_card(selection(origin=None, candidates=()), "x").body,
+    ):
+        for word in ("| time |", "| versions |", "```bash", "not picked", *PLACEHOLDERS):
+            assert word not in bare, word
+    for kind, made in ((Ranking, ranking()), (Selection, selection())):
+        stored = {k: v for k, v in plain(made).items() if k not in ("origin", "candidates")}
+        assert decode(kind, stored).origin is None
+    assert "```bash" not in ranking_card(ranking(origin=replace(origin(), command="")), "x").body
+
+
+def test_all_that_could_have_been_picked_is_listed_many_in_a_fold() -> None:
+    for n, folded in ((3, False), (16, True)):
+        found = selection(folded=folded)
+        picked = [pick.revision for pick in found.picks if pick.revision]
+        text = selection_card(replace(found, candidates=(*found.candidates, *picked)), "x").body
+        _, rows = text.split("| not picked | commit |\n|---|---|\n")
+        commits = re.findall(r"^\| (?:\[owner/z\d+\]\(\S+\)|zx) \| `(\w+)` \|$", rows, re.MULTILINE)
+        assert commits == [revision.commit for revision in found.candidates]
+        assert ("<details>" in text) == ("</details>" in text) == folded
+        assert (f"{n} that were not picked" in text) == folded
 
 
 def test_shared_measurements_say_how_to_pull_them() -> None:
@@ -620,6 +717,37 @@ def test_no_folder_stands_in_a_command_however_it_was_typed(option: str, folder:
     assert typed == f"zoo tune {option}./mine"
 
 
+@pytest.mark.parametrize(
+    ("typed", "published"),
+    [
+        ("../clients/acme/x.csv", "./x.csv"),
+        ("--target=../x.csv", "--target=./x.csv"),
+        ("--member=mine=../acme/mine", "--member=mine=./mine"),
+        ("./clients/acme/x.csv", "./x.csv"),
+        ("clients/acme/x.csv", "./x.csv"),
+        ("acme/../../x.csv", "./x.csv"),
+        ("..\\acme\\x.csv", "./x.csv"),
+        ("./x.csv", "./x.csv"),
+        ("./zoo/*", "./zoo/*"),
+        ("org/name", "org/name"),
+        ("org/name@refs/pr/3", "org/name@refs/pr/3"),
+        ("@ranking/mine", "@ranking/mine"),
+        ("https://example.org/a/b", "https://example.org/a/b"),
+    ],
+)
+def test_what_lies_elsewhere_is_published_by_its_last_part(typed: str, published: str) -> None:
+    found = publishable(ranking(origin=replace(origin(), command=f"zoo rank -t '{typed}'")))
+    assert found.origin is not None
+    assert shlex.split(found.origin.command)[-1] == published
+    named = publishable(ranking(target=replace(TARGET, name=typed.removeprefix("--target="), local=True)))
+    assert named.target.name == published.removeprefix("--target=")
+
+
+def test_columns_keep_their_names_whatever_they_look_like() -> None:
+    target = replace(TARGET, text_column="a/b/c", label_column="../tags", config="x/y/z")
+    assert publishable(run(target=target)).target == target
+
+
 def test_classes_keep_their_names_whatever_they_look_like() -> None:
     target = replace(TARGET, classes=("/", "/a/b", "~x", "O"))
     assert publishable(run(target=target)).target.classes == target.classes
@@ -687,7 +815,9 @@ def findings(text: str, card: CardText) -> list[str]:
     return [f"{finding.line}: {finding.message}" for finding in check(text, card)]
 
 
-@pytest.mark.parametrize("card", all_cards("x"), ids=("run", "ranking", "selection", "measurements"))
+@pytest.mark.parametrize(
+    "card", all_cards("x"), ids=("run", "ranking", "selection", "folded", "measurements")
+)
 def test_nothing_is_wrong_with_a_card_as_it_is_made(card: CardText) -> None:
     assert findings(spliced("", card), card) == []
     theirs = "---\nlicense: mit\n---\n# Mine\n\nIt has `{{ braces }}`.\n\n```python\nx = f'{{TODO}}'\n```\n"

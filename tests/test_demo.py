@@ -102,7 +102,8 @@ def test_zoo_demo_runs_the_whole_line(zoo: Zoo, tmp_path: Path) -> None:
     made = done.json
     assert made["schema"] == "zoo.demo/1"
     assert [command.split()[1] for command in made["commands"]] == [
-        "add", "probe", "covariance", "plot", "select", "tune", "rank", "select", "tune", "runs", "card", "report",
+        "add", "probe", "covariance", "plot", "select", "tune", "rank", "select", "tune", "runs", "card",
+        "report",
     ]  # fmt: skip
     assert "model-index" in Path(made["card"]).read_text()
     assert "<svg" in Path(made["report"]).read_text(encoding="utf-8")

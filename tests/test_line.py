@@ -219,25 +219,6 @@ def test_push_writes_card_head_and_record_in_one_commit(zoo: Zoo, zoo_hub: Loopb
     assert (again["created"], again["diff"]) == (False, ""), "nothing would change"
 
 
-def test_push_opens_a_pull_request_when_asked(zoo: Zoo, zoo_hub: LoopbackHub, conll: str) -> None:
-    zoo_hub.add("model", "bob/theirs", {"README.md": b"---\nlicense: mit\n---\nBob wrote this.\n"})
-    zoo("add", "me/bert")
-    run = zoo("tune", "-t", "conll2000", "me/bert", "--json").json["id"]
-    refused = zoo("push", run, "bob/theirs")
-    assert refused.exit_code != 0
-    assert "--create-pr" in refused.stderr
-    unconfirmed = zoo("push", run, "bob/theirs", "--create-pr", "--json")
-    assert unconfirmed.exit_code == 4
-    assert "--yes-open-pr-on bob/theirs" in unconfirmed.stderr
-    assert not zoo_hub.pulls("model", "bob/theirs")
-    done = zoo("push", run, "bob/theirs", "--create-pr", "--yes-open-pr-on", "bob/theirs", "--json")
-    assert done.exit_code == 0, done.stderr
-    assert b"Bob wrote this." in zoo_hub.files("model", "bob/theirs")["README.md"], "main is as it was"
-    (pull,) = zoo_hub.pulls("model", "bob/theirs")
-    assert "README.md" in pull.files
-    assert done.json["url"].endswith(str(pull.number))
-
-
 @pytest.mark.parametrize("readme", [b"---\nfoo: [\n---\nmine", b"---\n- a\n---\nmine"])
 def test_push_never_replaces_a_card_that_it_cannot_read(
     zoo: Zoo, zoo_hub: LoopbackHub, conll: str, readme: bytes

@@ -21,7 +21,8 @@ from tests.reference import conlleval
 from tests.reference.examples import STEADY, seeds
 from zookeeper.errors import NotFoundError, OfflineError, UsageError, ZooError
 from zookeeper.records import IGNORED, Target, Task
-from zookeeper.tuning.metrics import METRICS, Accuracy, Judge, MicroF1, Pearson, SpanF1, majority, metric_of
+from zookeeper.tuning.metrics import METRICS, Judge, majority, metric_of
+from zookeeper.tuning.modules import Accuracy, MicroF1, Pearson, SpanF1
 from zookeeper.tuning.problem import Kind
 
 TAGS = ("O", "B-X", "I-X", "B-Y", "I-Y")
@@ -486,19 +487,22 @@ def test_metrics_combine_with_others() -> None:
     assert results == {"pearson": pytest.approx(1), "error": pytest.approx(1)}
 
 
-@pytest.mark.parametrize("kind", METRICS.values())
-def test_metrics_add_up_batch_by_batch(kind: type[evaluate.Metric]) -> None:
-    batches = {
-        Accuracy: ([[0, 1], [2]], [[0, 1], [1]], {"accuracy": 2 / 3}),
-        Pearson: ([[0.0, 1.0], [5.0]], [[0.0, 2.0], [10.0]], {"pearson": 1.0}),
-        SpanF1: ([[["B-X"]], [["O"]]], [[["B-X"]], [["B-Y"]]], {"span_f1": 2 / 3}),
-        MicroF1: ([[[1, 0]], [[1, 1]]], [[[1, 0]], [[0, 1]]], {"f1_micro": 4 / 5}),
-    }
-    metric = kind()
-    made, truth, expected = batches[kind]
+@pytest.mark.parametrize(
+    ("metric", "made", "truth", "expected"),
+    [
+        (Accuracy, [[0, 1], [2]], [[0, 1], [1]], {"accuracy": 2 / 3}),
+        (Pearson, [[0.0, 1.0], [5.0]], [[0.0, 2.0], [10.0]], {"pearson": 1.0}),
+        (SpanF1, [[["B-X"]], [["O"]]], [[["B-X"]], [["B-Y"]]], {"span_f1": 2 / 3}),
+        (MicroF1, [[[1, 0]], [[1, 1]]], [[[1, 0]], [[0, 1]]], {"f1_micro": 4 / 5}),
+    ],
+)
+def test_metrics_add_up_batch_by_batch(
+    metric: type[evaluate.Metric], made: list[Any], truth: list[Any], expected: dict[str, float]
+) -> None:
+    adding = metric()
     for predictions, references in zip(made, truth, strict=True):
-        metric.add_batch(predictions=predictions, references=references)
-    results = metric.compute()
+        adding.add_batch(predictions=predictions, references=references)
+    results = adding.compute()
     assert {name: results[name] for name in expected} == pytest.approx(expected)
 
 

@@ -466,6 +466,7 @@ def test_a_curve_is_of_validation_where_not_all_was_tested(tmp_path: Path) -> No
     ("trials", "why"),
     [
         ([replace(trial(seed), history=(Epoch(1, 0.5, None),)) for seed in (0, 1)], "no value"),
+        ([replace(trial(0), history=(Epoch(0, None, 0.5),))], "no value"),
         ([replace(trial(0), history=())], "no value"),
         ([trial(0, 0.1, validation=None, test=None), trial(0, validation=None, test=None)], "no value"),
     ],
@@ -497,15 +498,27 @@ def lines(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], None]) -> list[tup
     return found
 
 
+@pytest.mark.parametrize(("commonest", "drawn"), [(0.0005, False), (0.4, True), (0.78, True), (5.0, False)])
+def test_a_commonest_answer_far_off_is_a_fact_and_flattens_no_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commonest: float, drawn: bool
+) -> None:
+    found = run(passing(0.0, 0.65, 0.75, 0.8), majority={"validation": commonest})
+    plotted = lines(monkeypatch, lambda: draw_curve(found, tmp_path / "curve.svg"))
+    assert any(set(heights) == {commonest} for _, heights in plotted) == drawn
+    written = texts(tmp_path / "curve.svg")
+    assert ("the commonest answer" in written) == drawn
+    assert any(f"the commonest answer: {commonest:.4f}" in text for text in written) != drawn
+
+
 def test_a_run_on_one_share_is_drawn_pass_by_pass_with_the_mean_as_far_as_all_seeds_went(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = passing(0.1, 0.5, 0.75), passing(0.25, 0.7, 0.25, 0.8, None, seed=1, best=3)
     drawn = lines(monkeypatch, lambda: draw_curve(run(one, other), tmp_path / "curve.svg"))
-    assert ([0, 1, 2], [0.1, 0.5, 0.75]) in drawn
-    assert ([0, 1, 2, 3], [0.25, 0.7, 0.25, 0.8]) in drawn
+    assert ([1, 2], [0.5, 0.75]) in drawn
+    assert ([1, 2, 3], [0.7, 0.25, 0.8]) in drawn
     assert ([1, 3], [0.5, 0.8]) in drawn
-    assert ([0, 1, 2], pytest.approx([0.175, 0.6, 0.5])) in drawn
+    assert ([1, 2], pytest.approx([0.6, 0.5])) in drawn
     written = texts(tmp_path / "curve.svg")
     assert "Pass by pass: span F1 on conll2000, validation" in written
     assert {"2 seeds", "0.6500 ± 0.2121", "the commonest answer", "0.1234"} <= set(written)
@@ -525,12 +538,21 @@ def test_bands_of_picks_and_of_random_sets_are_drawn_where_they_are_known(
     random = tuple(Estimate(float(j), j - 1.0, j + 1.0) for j in range(8))
     flat, known = chosen(controls=(control,)), chosen(controls=(control,), random=random)
     drawn = [lines(monkeypatch, lambda s=s: draw_gains(s, tmp_path / "gains.svg")) for s in (flat, known)]
-    assert any(heights == [5.0] * 10 for _, heights in drawn[0])
+    assert ([7.4, 8, 8.6], [5.0] * 3) in drawn[0], "at the last pick"
     assert any(heights == [0, *range(8), 7] for _, heights in drawn[1])
     for selection, bands in ((flat, 1), (known, 1), (chosen(), 0), (chosen(band=((1.0, 2.0),) * 8), 1)):
         draw_gains(selection, tmp_path / "gains.svg")
         assert bodies(tmp_path / "gains.svg") == bands
     assert any("5th to 95th percentile" in text for text in texts(tmp_path / "gains.svg"))
+
+
+def test_other_ways_of_choosing_as_many_are_drawn_at_the_last_pick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selection = chosen(controls=(Control("medoids", 1.5),), optimum=BestSet(NAMES[:2], 9.0, 9.0, proven=True))
+    drawn = lines(monkeypatch, lambda: draw_gains(selection, tmp_path / "gains.svg"))
+    assert ([7.4, 8, 8.6], [1.5] * 3) in drawn
+    assert ([7.4, 8, 8.6], [9.0] * 3) in drawn
 
 
 def test_a_band_of_one_pick_has_a_width(tmp_path: Path) -> None:
@@ -548,6 +570,23 @@ def test_a_ranking_names_checkpoints_tiers_and_baselines_and_counts_failures(tmp
     assert {"A", "B", "C", "any checkpoint, on average", "most parameters", *NAMES} <= set(written)
     assert not {"bad/one", "D"} & set(written)
     assert any("failed: 2 checkpoints" in text for text in written)
+
+
+def test_the_bars_of_a_ranking_are_distances_to_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ranked()
+    scores = tuple(
+        replace(score, behind=Estimate(0.01 * i, 0.01 * i - 0.002, 0.01 * i + 0.003) if i else None)
+        for i, score in enumerate(found.scores)
+    )
+    drawn = lines(
+        monkeypatch,
+        lambda: draw_ranking(replace(found, scores=scores, baselines=()), tmp_path / "ranking.svg"),
+    )
+    bars = [ends for ends, rows in drawn if len(set(rows)) == 1 and len(rows) == 2]
+    assert bars == [pytest.approx([2 - 0.01 * i - 0.003, 2 - 0.01 * i + 0.002]) for i in range(1, 8)]
+    assert any("distance to the first in 95 % of 200" in text for text in texts(tmp_path / "ranking.svg"))
 
 
 def test_the_axis_of_a_ranking_does_not_begin_at_0(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from zookeeper.errors import (
     ZooError,
 )
 from zookeeper.hub import Hub
+from zookeeper.hub.changes import _diff
 from zookeeper.results import CardText, Publication
 from zookeeper.sections import metadata_of, spliced
 
@@ -140,6 +142,49 @@ def test_what_is_there_already_is_not_written_again(hub: LoopbackHub, ours: Hub)
     assert more.files == {"run.json": 3}
 
 
+def applied(diff: str, old: str) -> str:
+    """What a unified diff makes of a text whose lines all end."""
+    there, new, at = old.splitlines(keepends=True), [], 0
+    for line in diff.splitlines(keepends=True)[2:]:
+        if head := re.match(r"@@ -(\d+)(?:,(\d+))?", line):
+            first = int(head[1]) - (head[2] != "0")
+            new += there[at:first]
+            at = first
+        elif line.startswith("+"):
+            new.append(line[1:])
+        else:
+            assert there[at] == line[1:]
+            new += [there[at]] if line.startswith(" ") else []
+            at += 1
+    return "".join(new + there[at:])
+
+
+LINES = st.lists(st.sampled_from(["a\n", "b\n", "@@ -1 +1 @@\n", "\n"]), max_size=30).map("".join)
+
+
+@given(LINES, LINES, LINES, LINES)
+def test_the_diff_makes_the_new_card_of_the_old_one(before: str, old: str, new: str, after: str) -> None:
+    old, new = before + old + after, before + new + after
+    assert applied(_diff(old, new), old) == new
+
+
+def test_a_small_change_of_a_huge_card_is_shown_where_it_is() -> None:
+    lines = [f"{i % 101}\n" for i in range(200_000)]
+    old = "".join(lines)
+    new = "".join([*lines[:100_000], "new\n", *lines[100_000:]])
+    diff = _diff(old, new)
+    assert diff.splitlines()[2] == "@@ -99998,6 +99998,7 @@"
+    assert applied(diff, old) == new
+
+
+def test_a_card_that_would_take_hours_to_compare_is_not_compared() -> None:
+    old = "".join(f"{i % 101}\n" for i in range(200_000))
+    diff = _diff(old, f"first\n{old}last\n")
+    assert diff.splitlines()[2:] == [
+        "@@ -1,200000 +1,200002 @@ 200,000 lines become 200,002: too many to be compared"
+    ]
+
+
 def test_an_empty_card_makes_no_readme(hub: LoopbackHub, ours: Hub) -> None:
     done = ours.push(OWN, publication(card=CardText({}, ""), files={"run.json": b"{}"}))
     assert set(done.files) == {"run.json"}
@@ -171,8 +216,8 @@ def test_an_organization_is_ones_own_where_one_may_write(hub: LoopbackHub, ours:
     ("token", "words", "fix"),
     [
         (None, "not logged in", "hf auth login"),
-        (READ_TOKEN, "may read only", "tokens"),
-        ("hf_x", "token", "hf"),
+        (READ_TOKEN, "may read only", "change HF_TOKEN in the environment"),
+        ("hf_x", "did not accept your token", "change HF_TOKEN in the environment"),
     ],
 )
 def test_a_token_that_may_not_write_is_refused_before_anything_is_written(
@@ -241,7 +286,7 @@ def test_other_peoples_repositories_take_a_pull_request_and_their_name(hub: Loop
     main = hub.add("model", THEIRS, {"README.md": PROSE})
     with pytest.raises(AccessError, match="not yours") as refused:
         ours.push(THEIRS, publication())
-    assert refused.value.fix == f"zoo push RUN {THEIRS} --create-pr"
+    assert refused.value.fix == f"the same command with --create-pr --yes-open-pr-on {THEIRS}"
     for agreed in (None, "bob/other", "bob/mode"):
         with pytest.raises(AccessError, match="did not confirm") as refused:
             propose(ours, agreed=agreed)
@@ -258,20 +303,54 @@ def test_other_peoples_repositories_take_a_pull_request_and_their_name(hub: Loop
     assert done.commit == hub.sha("model", THEIRS, pull.ref)
 
 
-def test_the_text_of_a_pull_request_says_who_made_it_and_how_to_decline(hub: LoopbackHub, ours: Hub) -> None:
+def test_the_text_of_a_pull_request_says_who_made_it_what_it_touches_and_how_to_decline(
+    hub: LoopbackHub, ours: Hub
+) -> None:
     hub.add("model", THEIRS, {"README.md": PROSE})
-    propose(ours, publication(account="\n\n".join(f"line {n}" for n in range(40))))
+    metadata = CardText({"model-index": []}, "")
+    told = "\n\n".join(f"line {n}" for n in range(40))
+    propose(ours, publication(card=metadata, files={".eval_results/exam.yaml": b"[]"}, account=told))
     text = hub.pulls("model", THEIRS)[0].description
     assert len(text.splitlines()) <= 15
-    for words in ("line 0", "@alice", "by hand", "decline for good", "`zookeeper: no-pr`"):
-        assert words in text
+    for words in ("line 0", "alice", "by hand", "with the tool", "decline for good", "`zookeeper: no-pr`"):
+        assert text.count(words) == 1, words
+    assert "no more than one block of metadata in README.md and the file `.eval_results/exam.yaml`;" in text
+    assert "section" not in text
 
 
-def test_other_people_get_nothing_but_a_card_and_results(hub: LoopbackHub, ours: Hub) -> None:
+@pytest.mark.parametrize(
+    ("told", "written"),
+    [
+        ("by @bob", "by `@`bob"),
+        ("by \\`@bob\\`", "by \\``@`bob\\`"),
+        ("`@bob` and @eve", "`@bob` and `@`eve"),
+        ("```bash\nzoo tune @selection `x`\n```\n@bob", "```bash\nzoo tune @selection `x`\n```\n`@`bob"),
+        ("`` a`@bob `` @eve", "`` a`@bob `` `@`eve"),
+    ],
+)
+def test_the_text_of_a_pull_request_calls_nobody(
+    hub: LoopbackHub, ours: Hub, told: str, written: str
+) -> None:
     hub.add("model", THEIRS, {"README.md": PROSE})
-    with pytest.raises(UsageError, match="nothing else"):
-        propose(ours, publication(files={"head.safetensors": b"1"}))
+    propose(ours, publication(account=told))
+    text = hub.pulls("model", THEIRS)[0].description
+    assert text.startswith(f"{written}\n\n")
+    assert "@" not in text.removeprefix(written)
+
+
+@pytest.mark.parametrize("create_pr", [False, True])
+def test_other_people_get_nothing_but_a_card_and_results(
+    hub: LoopbackHub, ours: Hub, create_pr: bool
+) -> None:
+    hub.add("model", THEIRS, {"README.md": PROSE})
+    with pytest.raises(UsageError, match="nothing else") as refused:
+        propose(ours, publication(files={"head.safetensors": b"1"}), create_pr=create_pr)
+    assert refused.value.fix == "push it to a repository of your own"
     assert not writes(hub)
+
+
+def test_results_may_be_proposed_beside_a_card(hub: LoopbackHub, ours: Hub) -> None:
+    hub.add("model", THEIRS, {"README.md": PROSE})
     propose(ours, publication(files={".eval_results/chunks.yaml": b"[]"}))
     assert set(hub.pulls("model", THEIRS)[0].files) == {"README.md", ".eval_results/chunks.yaml"}
 

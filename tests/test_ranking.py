@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -85,6 +86,28 @@ def test_every_score_and_layer_comes_from_one_pass(
         values[layer] = {s["name"]: s["estimates"]["hscore"]["value"] for s in done.json["scores"]}
     for name in FAMILIES:
         assert values["best"][name] == max(values["1"][name], values["2"][name])
+
+
+def test_what_made_a_ranking_or_a_selection_is_kept_with_it(ranked: Zoo, target_folder: Path) -> None:
+    made = {
+        "@ranking": ("rank", "-t", str(target_folder), "--bootstrap", "9", "--json"),
+        "@selection": ("select", "-t", str(target_folder), "-k", "2", "--json"),
+    }
+    for name, typed in made.items():
+        found = ranked(*typed).json
+        origin = found["origin"]
+        assert origin["command"].endswith(shlex.join(typed))
+        assert {"python", "hf-zoo", "numpy"} <= origin["versions"].keys()
+        assert origin["device"].startswith("cpu (")
+        assert origin["seconds"] > 0
+        text = ranked("card", name).stdout
+        assert f"{shlex.join([*typed[:2], './' + target_folder.name, *typed[3:]])}\n```" in text
+        assert f"| date | {origin['created_at']} |" in text
+    assert len(found["candidates"]) == len(FAMILIES)
+    for revision in found["candidates"]:
+        assert revision["commit"] in text
+    again = ranked("rank", "--from", "latest", "--json").json["origin"]
+    assert again["command"].endswith("rank --from latest --json")
 
 
 def test_a_layer_that_is_not_there_is_a_reason(ranked: Zoo, target_folder: Path) -> None:

@@ -24,7 +24,7 @@ from tests.reported import HOSTILE, covariance, names_of, report
 from zookeeper.arrangement import correlation
 from zookeeper.plain import spelt_out
 from zookeeper.report import colours, html, svg
-from zookeeper.results import Covariance, Report
+from zookeeper.results import Covariance, Epoch, Report
 
 
 @dataclass
@@ -194,7 +194,7 @@ def test_tables_of_runs_have_results_passes_and_shares(whole: Page) -> None:
     for run, shown in zip((first, second), whole.column("Runs", "test"), strict=True):
         found = run.results["test"]
         assert shown == f"{found.mean:.4f}\u00a0±\u00a0{found.deviation:.4f}"
-    passes = f"Run {first.id} pass by pass: validation span f1 by seed"
+    passes = f"Run {first.id} pass by pass: validation span F1 by seed"
     for trial in first.whole:
         values = whole.column(passes, f"seed\u00a0{trial.key.seed}")
         assert values[: len(trial.history)] == [f"{epoch.metric:.4f}" for epoch in trial.history]
@@ -364,10 +364,31 @@ def test_labels_of_the_map_do_not_overlap(m: int) -> None:
 def test_the_gain_curve_has_its_band_and_that_of_random_sets_where_they_are_known() -> None:
     record = report(5)
     assert record.selection
-    bare = replace(record, selection=replace(record.selection, band=(), random=()))
+    bare = replace(record, selection=replace(record.selection, band=(), random=(), controls=()))
     known, unknown = (section(html(each), "gains") for each in (record, bare))
     for mark in ('class="band"', 'class="random"', 'class="dashed"'):
         assert (known.count(mark), unknown.count(mark)) == (1, 0)
+
+
+def test_random_sets_of_the_last_size_only_are_a_band_at_the_last_pick() -> None:
+    record = report(5)
+    assert record.selection
+    control = replace(record.selection.controls[0], spread=(0.25, 1.0))
+    drawn = section(html(replace(record, selection=replace(record.selection, random=()))), "gains")
+    assert drawn.count('class="random"') == 1
+    assert "grey one at the last pick" in drawn
+    heights = {float(y) for y in re.findall(r"[\d.]+ ([\d.]+)", path_of(drawn, "random"))}
+    last = max(float(y) for y in re.findall(r'cy="([\d.]+)" r="4.5" class="point"', drawn))
+    assert min(heights) < last < max(heights)
+    assert max(heights) - min(heights) == 34
+    without = replace(record.selection, random=(), controls=(replace(control, spread=None),))
+    assert 'class="random"' not in section(html(replace(record, selection=without)), "gains")
+
+
+def path_of(drawn: str, class_: str) -> str:
+    found = re.search(rf'<path d="([^"]*)" class="{class_}">', drawn)
+    assert found
+    return found[1]
 
 
 def test_a_selection_for_a_target_says_so_and_is_in_nats_per_example() -> None:
@@ -454,6 +475,59 @@ def test_a_violin_is_drawn_of_twenty_and_more() -> None:
     assert (areas(19), areas(20)) == (0, 1)
 
 
+def test_a_place_among_random_ensembles_is_never_without_its_chance() -> None:
+    record = report(5, n_random=6)
+    assert record.comparison
+    good = replace(record.comparison.contenders[0], values=(0.75,) * 3)
+    random = tuple(replace(record.comparison.random[0], values=(0.7 + 0.01 * i,) * 3) for i in range(6))
+    found = replace(record.comparison, contenders=(good,), random=random)
+    words = Page(html(replace(record, comparison=found))).words
+    assert "the ensemble chosen is above 5 of 6 random ensembles, p\u00a0=\u00a00.29." in words
+    assert "random ensembles it is above, p\u00a0=\u00a00.29" in words
+    assert words.count("5 of 6") == words.count("p\u00a0=\u00a00.29") == 4
+
+
+@pytest.mark.parametrize("last", [2, 3, 5, 40])
+def test_passes_are_counted_in_whole_numbers(last: int) -> None:
+    record = report(5)
+    short = tuple(
+        replace(
+            run,
+            trials=tuple(
+                replace(one, history=tuple(Epoch(i, 0.1, 0.01 * i) for i in range(last + 1)))
+                for one in run.trials
+            ),
+        )
+        for run in record.runs
+    )
+    drawn = section(html(replace(record, runs=short)), "runs")
+    marks = re.findall(r'class="m c">([\d.]+)</text>', drawn.split("</svg>")[0])
+    assert len(marks) > 1
+    assert all(mark.isdigit() and 1 <= int(mark) <= last for mark in marks)
+
+
+def test_the_lines_of_a_ranking_cross_no_caption() -> None:
+    drawn = section(html(report(18)), "ranking").split("</svg>")[0]
+    caption = re.search(r'y="([\d.]+)" class="m">LogME, train', drawn)
+    lines = [path.split()[1] for path in re.findall(r'd="M([^"]*)" class="floor"', drawn)]
+    assert caption and lines
+    assert all(float(top) > float(caption[1]) for top in lines)
+
+
+def test_the_bars_of_a_ranking_are_distances_to_the_first() -> None:
+    record = report(5)
+    assert record.ranking
+    by_itself = {"logme": replace(record.ranking.scores[0].estimates["logme"], low=-90.0, high=90.0)}
+    drawn = section(html(record), "ranking")
+    assert drawn.split("</svg>")[0].count('class="whisker"') == 4, "none at the first"
+    wide = replace(record.ranking.scores[0], estimates=by_itself)
+    other = replace(record.ranking, scores=(wide, *record.ranking.scores[1:]))
+    assert (
+        section(html(replace(record, ranking=other)), "ranking").split("</svg>")[0]
+        == drawn.split("</svg>")[0]
+    )
+
+
 def test_a_run_whose_metric_is_undefined_is_in_the_table_only() -> None:
     record = report(5)
     undefined = tuple(
@@ -473,3 +547,14 @@ def test_a_run_whose_metric_is_undefined_is_in_the_table_only() -> None:
     page = Page(html(replace(record, runs=undefined)))
     assert page.column("Runs", "run") == [run.id for run in undefined]
     assert "undefined on test" in page.words
+
+
+def test_a_choice_for_a_target_stands_beside_the_one_without_labels() -> None:
+    record = report()
+    assert record.selection is not None
+    for_target = replace(record.selection, by="evidence", target=TARGET, band=(), random=())
+    page = html(replace(record, selection=for_target, unlabelled=record.selection))
+    assert "What the chosen say of the rest" in page
+    assert "What the chosen say of conll2000" in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))

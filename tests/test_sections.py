@@ -175,7 +175,23 @@ def test_results_stand_beside_the_results_of_others_and_theirs_come_first() -> N
     old = "---\nmodel-index:\n  - name: theirs\n    results: []   # none yet\n# mine\nlicense: mit\n---\nText"
     metadata = metadata_of(spliced(old, OTHER))
     assert [entry["name"] for entry in metadata["model-index"]] == ["theirs", "ours", "ours"]
-    assert (metadata["license"], left_out(old, OTHER)) == ("mit", ("license",))
+    assert metadata["license"] == "mit"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "named"),
+    [
+        ("tags: [chunking]", ("tags",)),
+        ("tags: zookeeper", ("tags",)),
+        ("license: apache-2.0\ntags: []", ("tags", "license")),
+        ("license: mit\ntags:\n- chunking\n- ensemble\n- zookeeper", ()),
+        ("language: en", ()),
+    ],
+)
+def test_what_the_card_says_otherwise_is_named(theirs: str, named: tuple[str, ...]) -> None:
+    old = f"---\n{theirs}\n---\n"
+    assert left_out(old, OTHER) == named
+    assert left_out(spliced(old, OTHER), OTHER) == named
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DegenerateInputError, UsageError
+from zookeeper.results import Ranking, Score
 
 Array = NDArray[np.float64]
 
@@ -169,6 +170,23 @@ def classical_scaling(kappa: Array, dimensions: int = 2) -> Scaling:
     total = float(values.sum())
     explained = float(values[:kept].sum()) / total if total else 1.0
     return Scaling(coordinates * np.where(farthest < 0, -1.0, 1.0), explained)
+
+
+def beside_first(ranking: Ranking) -> list[tuple[float, float, float]]:
+    """Value of each score that a ranking is ordered by, and between which it lies beside that of the first.
+
+    The ends are those of its distance to the first, over the same resampled sentences: by them, and not by
+    what the score alone varies, two checkpoints are told apart. Where it is unknown, both are the value.
+    """
+
+    def ends(score: Score) -> tuple[float, float, float]:
+        value, behind = score.estimates[ranking.by].value, score.behind
+        if behind is None or behind.low is None or behind.high is None:
+            return value, value, value
+        return value, first - behind.high, first - behind.low
+
+    first = ranking.scores[0].estimates[ranking.by].value if ranking.scores else 0.0
+    return [ends(score) for score in ranking.scores]
 
 
 def spaced(places: Sequence[float], apart: float) -> list[float]:

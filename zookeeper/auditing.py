@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import IntegrityError
-from zookeeper.extract import ranges
+from zookeeper.labels import ranges
 from zookeeper.resampling import interval
-from zookeeper.results import Estimate, Run, Trial
+from zookeeper.results import LEVEL, Estimate, Run, Trial
 from zookeeper.tuning.metrics import Judge
 
 _REPLICATES = 200
-_LEVEL = 0.95
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -65,7 +64,7 @@ class Audit:
         for split, spread in self.run.results.items():
             if spread.mean is not None and spread.n == len(loaded):
                 drawn = np.mean([self._replicates(arrays, split) for arrays in loaded], axis=0)
-                found[split] = Estimate(spread.mean, *interval(drawn, _LEVEL))
+                found[split] = Estimate(spread.mean, *interval(drawn, LEVEL))
         return found
 
     def _replicates(self, arrays: Arrays, split: str) -> NDArray[np.float64]:

@@ -331,6 +331,7 @@ def _named(kappa: Covariance, choice: Choice, costs: Sequence[int] | None = None
         probe=kappa.probe,
         shrinkage=kappa.shrinkage,
         left_out=kappa.left_out,
+        candidates=kappa.revisions,
     )
 
 

@@ -131,6 +131,12 @@ def labelled(inputs: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[np.int
     return rows, Labels.of(labels[rows])
 
 
+def ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All of start, start + 1, … of each size, one range after another, as rows of sentences are."""
+    before = np.cumsum(sizes) - sizes
+    return np.asarray(np.arange(sizes.sum()) + np.repeat(starts - before, sizes))
+
+
 def finite(features: NDArray[Any]) -> Array:
     """Features in double precision.
 

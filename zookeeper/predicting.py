@@ -31,7 +31,7 @@ from zookeeper.errors import (
 )
 from zookeeper.plain import decode, encode, spelt_out
 from zookeeper.records import Checkpoint, Corpus, Dataset, RepoFile, Revision, Target, digest_of
-from zookeeper.results import Member, Prediction, Run
+from zookeeper.results import EvalCard, Member, Prediction, Run
 from zookeeper.settings import Settings
 from zookeeper.store.files import write
 
@@ -44,6 +44,7 @@ Answer = Prediction | tuple[Prediction, ...]
 R = TypeVar("R", Checkpoint, Dataset)
 
 _RECORD = "run.json"
+_CARD = "README.md"
 _LARGEST_RECORD = 16 * 2**20
 _MOST_MEMBERS = 256
 _KINDS = ("F32", "F64", "I64")  # of arrays that zoo publishes
@@ -128,13 +129,14 @@ def published_run(
                 why="zoo runs a script only where you name it, not where a record does",
                 fix="read it; then tune by the command on the card, with --metric SCRIPT",
             )
+        _check_card(published, run)
         return run
 
 
 # At work
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ensemble:
     """An ensemble that labels texts.
 
@@ -148,6 +150,10 @@ class Ensemble:
 
     run: Run
     _outputs: Callable[[Corpus], Outputs]
+
+    def __repr__(self) -> str:
+        members = ", ".join(spelt_out(member.name) for member in self.run.members)
+        return f"<Ensemble of {members} for {spelt_out(self.target.dataset)}, run {self.run.id}>"
 
     @property
     def target(self) -> Target:
@@ -287,9 +293,17 @@ def _words(text: Text) -> tuple[str, ...]:
     """The words of a text."""
     if isinstance(text, str):
         return tuple(text.split())
-    words = tuple(text) if isinstance(text, Iterable) else (None,)
+    words: tuple[Any, ...] = (None,)
+    if isinstance(text, Iterable) and not isinstance(text, Mapping):
+        words = tuple(text)
     if not all(isinstance(word, str) for word in words):
         raise UsageError(f"{str(text)[:60]!r} is neither a text nor a list of its words.")
+    if words and all(re.search(r"\s", word) for word in words):
+        raise UsageError(
+            f"{words[0][:60]!r} is a text and no word.",
+            why="a list holds the words of one text",
+            fix="ensemble.predict([…]) takes several texts",
+        )
     return words
 
 
@@ -376,6 +390,8 @@ class _Shelf:
 
     def published(self, name: str | Path, revision: str) -> _Published:
         """The files of a run, by the name of a repository or a folder."""
+        if not isinstance(name, str | Path):
+            raise UsageError(f"{name!r} is no name of an ensemble.", fix="owner/name, or ./folder")
         if isinstance(name, Path) or is_folder(name):
             return _Folder(str(name), folder_of(str(name)))
         repo_id, pinned = parse(name)
@@ -436,6 +452,26 @@ def _run_of(published: _Published) -> Run:
     if fault := _fault(run):
         raise IntegrityError(f"{published.name}: {_RECORD} contradicts itself.", why=fault)
     return run
+
+
+def _check_card(published: _Published, run: Run) -> None:
+    """Refuse a run whose card says otherwise than its record; one may have no card.
+
+    Raises:
+        IntegrityError: it does, or it cannot be read.
+    """
+    from zookeeper.cards import contradictions, run_card
+
+    try:
+        text = published.file(_CARD, _LARGEST_RECORD).read_text(encoding="utf-8")
+    except NotFoundError:
+        return
+    except (UnicodeDecodeError, OSError) as error:
+        raise IntegrityError(f"{published.name}: its card cannot be read.", why=str(error)) from error
+    if found := contradictions(text, run_card(EvalCard(run, ""))):
+        raise IntegrityError(
+            f"{published.name}: its card and its record contradict each other.", why=found[0].message
+        )
 
 
 def _fault(run: Run) -> str | None:
@@ -499,7 +535,7 @@ def _folders(shelf: _Shelf, run: Run, given: Mapping[str, str | Path]) -> Iterat
         if not member.revision.local:
             yield shelf.member(member.revision)
             continue
-        name = next((name for name in _names(member) if name in given), None)
+        name = next((name for name in member.names if name in given), None)
         if name is None:
             raise UsageError(
                 f"{member.name} was a folder when this was published, and is not on the Hub.",
@@ -509,11 +545,6 @@ def _folders(shelf: _Shelf, run: Run, given: Mapping[str, str | Path]) -> Iterat
         yield _local(member, Path(given[name]))
     if unknown := sorted(given.keys() - used):
         raise UsageError(f"no member of it is a folder called {unknown[0]}.")
-
-
-def _names(member: Member) -> tuple[str, ...]:
-    """By which a member that is a folder may be given."""
-    return str(member.revision), member.revision.repo_id, member.name
 
 
 def _local(member: Member, folder: Path) -> Path:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from zookeeper.errors import DataError, IntegrityError, NotFoundError, UsageError
+from zookeeper.errors import AccessError, DataError, IntegrityError, NotFoundError, UsageError
 from zookeeper.records import Target
+from zookeeper.reporter import Reporter
 from zookeeper.results import (
     CardText,
     Comparison,
@@ -18,14 +19,14 @@ from zookeeper.results import (
     EvalCard,
     Finding,
     Publication,
-    Push,
     Ranking,
     Run,
     Selection,
     Trial,
+    metric_title,
 )
 from zookeeper.runner import Runner
-from zookeeper.sections import spliced
+from zookeeper.sections import left_out, spliced
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.store.files import disk, write
@@ -50,10 +51,19 @@ class Publisher:
         store: of the zoo.
         runner: knows what trials learned.
         hub: gives the Hub; called only when something is published.
+        reporter: told what is left out.
     """
 
-    def __init__(self, settings: Settings, store: Store, runner: Runner, hub: Callable[[], Hub]) -> None:
-        self._settings, self._store, self._runner, self._hub = settings, store, runner, hub
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        runner: Runner,
+        hub: Callable[[], Hub],
+        reporter: Reporter,
+    ) -> None:
+        self._settings, self._store, self._runner = settings, store, runner
+        self._hub, self._reporter = hub, reporter
 
     def card(self, subject: Subject, title: str | None = None, repo_id: str | None = None) -> CardText:
         """What the card of something says."""
@@ -83,10 +93,13 @@ class Publisher:
             DataError: the file is there and is no card that can be kept.
             StorageError: the disk refuses.
         """
-        card = self.card(subject, title)
-        text = spliced(_text(path), card)
+        if path.is_dir() or path.suffix.lower() not in ("", ".md", ".markdown"):
+            raise UsageError(f"{path} is no file for Markdown.", fix="-o README.md")
+        old, card = _text(path), self.card(subject, title)
         pictures = self._pictures(subject)
-        write(path, text.encode())
+        write(path, spliced(old, card).encode())
+        if kept := left_out(old, card):
+            self._reporter.note(f"The card keeps its own {', '.join(kept)}; zoo's are left out.")
         for name, data in pictures.items():
             write(path.parent / name, data)
         return (path, *(path.parent / name for name in pictures))
@@ -112,54 +125,35 @@ class Publisher:
         heading, repo_id = cards.subject_of(text)
         return cards.check(text, self.card(subject, title or heading, repo_id))
 
-    def push(
-        self,
-        subject: Subject,
-        repo_id: str,
-        *,
-        results: Results = "auto",
-        create_pr: bool = False,
-        private: bool = True,
-        agreed: str | None = None,
-        dry_run: bool = False,
-    ) -> Push:
-        """Write something to a repository; see `Zoo.push`."""
-        hub = self._hub()
-        account = hub.account()
-        own = account is None or account.owns(repo_id)
-        return hub.push(
-            repo_id,
-            self.publication(subject, repo_id, own=own, results=results),
-            create_pr=create_pr,
-            private=private,
-            agreed=agreed,
-            dry_run=dry_run,
-        )
-
     def publication(
         self, subject: Subject, repo_id: str, *, own: bool = True, results: Results = "auto"
     ) -> Publication:
         """What is written to a repository: all there is to one's own, the results alone to another's.
 
+        Args:
+            subject: what it is of.
+            repo_id: the repository.
+            own: whether it is one's own.
+            results: where numbers go.
+
         Raises:
             IntegrityError: the numbers do not follow from what is stored.
-            UsageError: it is no run, and the repository somebody else's.
+            AccessError: the repository is somebody else's, and not the one checkpoint that was tuned.
         """
+        members = [m.revision.repo_id for m in subject.members] if isinstance(subject, Run) else []
+        if not own and members != [repo_id]:
+            raise AccessError(
+                f"{repo_id} is not yours, and this is no result of what is in it alone.",
+                fix="push it to a repository of your own",
+            )
         if isinstance(subject, Run):
             self._audit(subject).check()
             return self._own(subject, repo_id, results) if own else self._others(subject, repo_id, results)
-        if not own:
-            raise UsageError(
-                f"{repo_id} is not yours, and this is no result of what is in it.",
-                fix="push it to a repository of your own",
-            )
         from zookeeper import cards
 
         kind = "ranking" if isinstance(subject, Ranking) else "selection"
         files = {f"{kind}.json": cards.record_file(subject), f"{kind}.csv": cards.table_file(subject)}
-        return Publication(
-            "dataset", f"zookeeper: {_title(subject)}", self.card(subject, repo_id=repo_id), files
-        )
+        return Publication("dataset", _title(subject), self.card(subject, repo_id=repo_id), files)
 
     def _own(self, run: Run, repo_id: str, results: Results) -> Publication:
         from zookeeper import cards
@@ -277,7 +271,7 @@ def _last(dataset: str) -> str:
 
 
 def _subject(run: Run) -> str:
-    return f"zookeeper: {run.metric} on {run.target.dataset}, run {run.id}"
+    return f"{metric_title(run.metric)} on {run.target.dataset}, run {run.id}"
 
 
 def _with_results(card: CardText, results: Results) -> CardText:

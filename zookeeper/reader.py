@@ -81,6 +81,11 @@ class Reader:
 
         return resolve_device(self._settings.device)
 
+    @property
+    def used(self) -> str:
+        """The torch device that it has read with; the processor where it did not have to."""
+        return str(self.__dict__.get("device", "cpu"))
+
     def probe(self, name: str, max_words: int) -> Corpus:
         """The corpus of a named probe, or of a text file.
 
@@ -316,12 +321,22 @@ class Reader:
 
     def _dataset(self, name: str, revision: str) -> Dataset:
         """A dataset at the commit that its name meant when this zoo first met it."""
-        note = f"dataset-{digest_of([name, revision])[:16]}"
-        known = self._store.load_note(note, Dataset)
+        known = self._store.load_note(_pin(name, revision), Dataset)
         if known is None:
             known = self._hub().dataset(name, revision)
-            self._store.save_note(note, known)
+            self._store.save_note(_pin(name, revision), known)
         return known
+
+    def pin(self, dataset: Dataset) -> None:
+        """Have the name of a dataset mean what is known of it here, so that the Hub is not asked."""
+        revision = dataset.revision
+        for name in (revision.asked, revision.commit):
+            self._store.save_note(_pin(revision.repo_id, name), dataset)
+
+
+def _pin(name: str, revision: str) -> str:
+    """Under which note it is stored what the name of a dataset meant."""
+    return f"dataset-{digest_of([name, revision])[:16]}"
 
 
 def feature_key(checkpoint: Checkpoint, corpus: str, reading: Reading) -> FeatureKey:

@@ -16,71 +16,74 @@ from zookeeper.tuner import versions
 Aim = tuple[object, ...]
 
 
-class Reporting:
-    """Gathers reports.
+def gathered(
+    store: Store,
+    checkpoints: Sequence[Checkpoint],
+    *,
+    covariance: Callable[[], Covariance],
+    select: Callable[[Covariance], Selection],
+    comparison: Callable[[Run], Comparison | None],
+    target: str | None,
+    run: Run | None,
+    command: str,
+) -> Report:
+    """All that is known; see `Zoo.report`.
 
     Args:
         store: of the zoo.
-        covariance: gives that of the zoo, by what was measured.
+        checkpoints: of the zoo.
+        covariance: gives theirs, by what was measured.
         select: chooses by it.
         comparison: gives that of a run, if there is one.
+        target: name of what it is about.
+        run: that it is about.
+        command: what the user typed.
+
+    Raises:
+        NotFoundError: nothing is known of the target.
+        UsageError: the run is of another.
     """
+    from zookeeper.cards import publishable_command
 
-    def __init__(
-        self,
-        store: Store,
-        covariance: Callable[[], Covariance],
-        select: Callable[[Covariance], Selection],
-        comparison: Callable[[Run], Comparison | None],
-    ) -> None:
-        self._store = store
-        self._covariance, self._select, self._comparison = covariance, select, comparison
+    rankings, runs = _rankings(store), store.runs()
+    known = [ranking.target for ranking in rankings] + [one.target for one in runs]
+    about = _aimed(target, [run.target] if run and target is None else known)
+    if run and aim(run.target) != about:
+        raise UsageError(f"run {run.id} is of {run.target.name}, and not of {target}.", fix="name one")
+    others = [one for one in runs if aim(one.target) == about and (run is None or one.id != run.id)]
+    shown = [run, *others] if run else others
+    kappa = None
+    with suppress(EmptyZooError):
+        kappa = covariance()
+    stored, unlabelled = _selected(store, about), None
+    if kappa is not None and len(kappa) > 1 and (stored is None or stored.target is not None):
+        unlabelled = select(kappa)
+    return Report(
+        command=publishable_command(command),
+        created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        versions=versions(),
+        checkpoints=tuple(checkpoints),
+        covariance=kappa,
+        selection=stored or unlabelled,
+        unlabelled=unlabelled if stored else None,
+        ranking=next((one for one in rankings if aim(one.target) == about), None),
+        runs=tuple(shown),
+        comparison=comparison(shown[0]) if shown else None,
+    )
 
-    def report(
-        self, checkpoints: Sequence[Checkpoint], *, target: str | None, run: Run | None, command: str
-    ) -> Report:
-        """All that is known; see `Zoo.report`.
 
-        Raises:
-            NotFoundError: nothing is known of the target.
-            UsageError: the run is of another.
-        """
-        rankings, runs = self._rankings(), self._store.runs()
-        known = [ranking.target for ranking in rankings] + [one.target for one in runs]
-        about = _aimed(target, [run.target] if run and target is None else known)
-        if run and aim(run.target) != about:
-            raise UsageError(f"run {run.id} is of {run.target.name}, and not of {target}.", fix="name one")
-        others = [one for one in runs if aim(one.target) == about and (run is None or one.id != run.id)]
-        shown = [run, *others] if run else others
-        kappa = None
-        with suppress(EmptyZooError):
-            kappa = self._covariance()
-        from zookeeper.cards import publishable_command
+def _rankings(store: Store) -> list[Ranking]:
+    """All, the latest first."""
+    latest, saved = store.load_note("ranking", Ranking), store.load_notes("ranking", Ranking)
+    return [latest, *saved] if latest else saved
 
-        return Report(
-            command=publishable_command(command),
-            created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            versions=versions(),
-            checkpoints=tuple(checkpoints),
-            covariance=kappa,
-            selection=self._selection(kappa, about),
-            ranking=next((one for one in rankings if aim(one.target) == about), None),
-            runs=tuple(shown),
-            comparison=self._comparison(shown[0]) if shown else None,
-        )
 
-    def _rankings(self) -> list[Ranking]:
-        """All, the latest first."""
-        latest = self._store.load_note("ranking", Ranking)
-        saved = self._store.load_notes("ranking", Ranking)
-        return [latest, *saved] if latest else saved
-
-    def _selection(self, kappa: Covariance | None, about: Aim | None) -> Selection | None:
-        """The latest, if it is for that target or none; else what would be selected without one."""
-        stored = self._store.load_note("selection", Selection)
-        if stored is not None and (stored.target is None or aim(stored.target) == about):
-            return stored
-        return self._select(kappa) if kappa and len(kappa) > 1 else None
+def _selected(store: Store, about: Aim | None) -> Selection | None:
+    """The latest selection, if it is for that target or for none."""
+    stored = store.load_note("selection", Selection)
+    if stored is None or (stored.target is not None and aim(stored.target) != about):
+        return None
+    return stored
 
 
 def _aimed(name: str | None, known: Sequence[Target]) -> Aim | None:

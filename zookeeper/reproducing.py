@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,35 +11,49 @@ from zookeeper.errors import IntegrityError, UsageError
 from zookeeper.plans import Recipe, Request
 from zookeeper.recipes import recipe_of
 from zookeeper.records import Revision, TargetSource
-from zookeeper.results import Member, Repetition, Reproduction, Run
+from zookeeper.results import Repetition, Reproduction, Run
 
 _LEAST_TOLERANCE = 0.005
 
 
-def members_of(stated: Run, folders: Mapping[str, str | Path]) -> list[str]:
+def members_of(stated: Run, folders: Mapping[str, str | Path], target: str | Path | None = None) -> list[str]:
     """The members of a run by names that mean what they were, and nothing else.
 
     Args:
         stated: the run.
         folders: where those are that came from local folders, by name.
+        target: where its data are, if they came from a local file or folder.
 
     Raises:
-        UsageError: it is not known where one is.
+        UsageError: it is not known where one of them is, or the data.
     """
-    return [_pinned(member, folders) for member in stated.members]
-
-
-def _pinned(member: Member, folders: Mapping[str, str | Path]) -> str:
-    revision = member.revision
-    folder = folders.get(member.name) or folders.get(revision.repo_id)
-    if folder is not None:
-        return f"{Path(folder).expanduser().absolute()}@{revision.commit}"
-    if revision.local and not Path(revision.repo_id).is_absolute():
+    places = [
+        next((folders[name] for name in member.names if name in folders), None) for member in stated.members
+    ]
+    lost = [
+        f"--member {shlex.quote(member.name)}=PATH"
+        for member, place in zip(stated.members, places, strict=True)
+        if place is None and _elsewhere(member.revision.local, member.revision.repo_id)
+    ]
+    if stated.request and target is None and _elsewhere(stated.target.local, stated.request.target.dataset):
+        lost.append("--target PATH")
+    if lost:
         raise UsageError(
-            f"{member.name} came from a folder of the machine that the run was made on.",
-            fix=f"--member {member.name}=PATH, where it is here",
+            f"run {stated.id} was made of folders or files of another machine.",
+            why="it is not known where they are here",
+            fix=f"add {' '.join(lost)}",
         )
-    return str(revision)
+    return [
+        str(member.revision)
+        if place is None
+        else f"{Path(place).expanduser().absolute()}@{member.revision.commit}"
+        for member, place in zip(stated.members, places, strict=True)
+    ]
+
+
+def _elsewhere(local: bool, path: str) -> bool:
+    """Whether something is a folder or file of which only the name is known."""
+    return local and not Path(path).is_absolute()
 
 
 def request_of(stated: Run, members: Sequence[Revision], target: str | Path | None) -> Request:
@@ -50,7 +65,7 @@ def request_of(stated: Run, members: Sequence[Revision], target: str | Path | No
         target: where its data are, if they came from a local file or folder.
 
     Raises:
-        UsageError: it is not known what was asked for, or where its data are.
+        UsageError: it is not known what was asked for.
         IntegrityError: what was asked for is not what its numbers are said to be of.
     """
     request = stated.request
@@ -94,7 +109,7 @@ def _contradiction(stated: Run, request: Request) -> str | None:
         "metric": (request.metric, stated.metric),
         "seeds": (request.seeds, stated.seeds),
         "shares of the data": (shares, [trial.key.fraction for trial in stated.trials]),
-        "splits": ({"validation", *["test"] * request.test}, stated.results.keys()),
+        "splits": ({"validation", "test"} if request.test else {"validation"}, stated.results.keys()),
     }
     other = [what for what, (asked, measured) in pairs.items() if asked != measured]
     return f"it was asked for other {' and '.join(other)} than it has" if other else None
@@ -104,14 +119,7 @@ def _source(stated: Run, source: TargetSource, target: str | Path | None) -> Tar
     """The data, pinned."""
     if target is not None:
         return replace(source, dataset=str(Path(target).expanduser().absolute()), revision=None)
-    if not stated.target.local:
-        return replace(source, revision=stated.target.commit)
-    if not Path(source.dataset).is_absolute():
-        raise UsageError(
-            f"the data of run {stated.id} came from a file of the machine that it was made on.",
-            fix=f"--target PATH, where {source.name} is here",
-        )
-    return source
+    return source if stated.target.local else replace(source, revision=stated.target.commit)
 
 
 def compared(stated: Run, again: Run, tolerance: float | None = None) -> Reproduction:
@@ -120,14 +128,16 @@ def compared(stated: Run, again: Run, tolerance: float | None = None) -> Reprodu
     Args:
         stated: the run.
         again: the same, made now.
-        tolerance: by which a mean may differ; by default the largest standard deviation between seeds that
-            is found, not what is stated, or 0.005 if that is more.
+        tolerance: by which a mean may differ; by default the standard deviation between seeds that is found
+            on its split, not what is stated, or 0.005 if that is more.
     """
-    deviations = [spread.deviation or 0.0 for spread in again.results.values()]
     return Reproduction(
         run=stated,
         again=again,
-        tolerance=max([_LEAST_TOLERANCE, *deviations]) if tolerance is None else tolerance,
+        tolerances={
+            split: max(_LEAST_TOLERANCE, spread.deviation or 0.0) if tolerance is None else tolerance
+            for split, spread in again.results.items()
+        },
         repetitions=tuple(_repetitions(stated, again)),
         differences=tuple(_differences(stated, again)),
     )

@@ -26,6 +26,27 @@ from zookeeper.records import (
 
 NEAR_DUPLICATES = 0.95
 """Alignment from which two checkpoints are called near-duplicates."""
+LEVEL = 0.95
+"""Of the intervals of a run, and of a ranking unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What made a ranking or a selection.
+
+    Attributes:
+        command: what was typed; empty where it was made from Python.
+        created_at: ISO 8601, UTC.
+        versions: of Python and of the libraries that make numbers.
+        device: hardware that made it.
+        seconds: wall time; what was measured before and kept is not counted.
+    """
+
+    command: str
+    created_at: str
+    versions: Mapping[str, str]
+    device: str
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +329,14 @@ class Budget:
     unit: Literal["parameters", "bytes"]
 
 
+_By = Literal["mutual information", "evidence", "evidence and mutual information"]
+_MEASURED_IN: dict[_By, str] = {
+    "mutual information": "nats of mutual information between the chosen and the rest",
+    "evidence": "nats per example of evidence for the features side by side",
+    "evidence and mutual information": "nats per example of evidence; picked half by mutual information",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The checkpoints that say most about the rest of a zoo, or about a target.
@@ -333,13 +362,16 @@ class Selection:
         budget: that was given.
         shrinkage: as in `Covariance`.
         left_out: what could not be measured.
+        candidates: all that were chosen from; empty where the covariance came from a file, and of an earlier
+            version.
+        origin: what made it; None of an earlier version.
     """
 
     picks: tuple[Pick, ...]
     start: str
     n_checkpoints: int
     probe: str | None = None
-    by: Literal["mutual information", "evidence", "evidence and mutual information"] = "mutual information"
+    by: _By = "mutual information"
     target: Target | None = None
     split: str | None = None
     copies: tuple[tuple[str, ...], ...] = ()
@@ -355,6 +387,18 @@ class Selection:
     budget: Budget | None = None
     shrinkage: float = 0.0
     left_out: tuple[Outcome, ...] = ()
+    candidates: tuple[Revision, ...] = ()
+    origin: Origin | None = None
+
+    @property
+    def unit(self) -> str:
+        """Of gains and totals, in short."""
+        return "nats" if self.by == "mutual information" else "nats per example"
+
+    @property
+    def measured_in(self) -> str:
+        """What gains and totals are, in full."""
+        return _MEASURED_IN[self.by]
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +486,7 @@ class Ranking:
         level: of intervals and tiers.
         shortlist: None where all were read.
         notes: what a reader should know of the target.
+        origin: what made it; None of an earlier version.
     """
 
     target: Target
@@ -453,9 +498,10 @@ class Ranking:
     baselines: tuple[Baseline, ...] = ()
     failures: tuple[Outcome, ...] = ()
     replicates: int = 0
-    level: float = 0.95
+    level: float = LEVEL
     shortlist: Shortlist | None = None
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,6 +544,11 @@ class Member:
     dimension: int | None = None
     parameters: int | None = None
     license: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """By which one may be meant that is a folder, the surest first."""
+        return str(self.revision), self.revision.repo_id, self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,7 +594,7 @@ class Trial:
         peak_bytes: of memory of the device; of the whole process up to then where that is the processor.
         created_at: ISO 8601, UTC.
         energy: kilowatt-hours that training took, as codecarbon estimates it; None where that is not
-            installed.
+            installed, fails, or did not see all of the training.
     """
 
     key: Plan
@@ -843,6 +894,7 @@ class Push:
         files: path and size of each file.
         diff: change of the card, as a unified diff.
         dry_run: whether nothing was written.
+        proposed: whether it is a pull request, and not main, that it goes to.
         pull: number of the open pull request that was, or would be, updated; None for none.
         url: of the commit or pull request.
         commit: 40 hex digits.
@@ -856,6 +908,7 @@ class Push:
     files: Mapping[str, int]
     diff: str
     dry_run: bool
+    proposed: bool = False
     pull: int | None = None
     url: str | None = None
     commit: str | None = None
@@ -899,14 +952,14 @@ class Reproduction:
     Attributes:
         run: as it was stated.
         again: as it is now.
-        tolerance: by which a mean may differ and still hold.
+        tolerances: of each split, by which a mean may differ and still hold.
         repetitions: mean over seeds of each split, then each seed.
         differences: versions and hardware that are not the same, as "what: then, now".
     """
 
     run: Run
     again: Run
-    tolerance: float
+    tolerances: Mapping[str, float]
     repetitions: tuple[Repetition, ...]
     differences: tuple[str, ...] = ()
 
@@ -918,11 +971,15 @@ class Reproduction:
     @property
     def holds(self) -> bool:
         """Whether every mean is what was stated, within the tolerance."""
-        means = [(one.stated, one.found) for one in self.repetitions if one.seed is None]
         return all(
-            stated == found
-            or (stated is not None and found is not None and abs(stated - found) <= self.tolerance)
-            for stated, found in means
+            one.stated == one.found
+            or (
+                one.stated is not None
+                and one.found is not None
+                and abs(one.stated - one.found) <= self.tolerances[one.split]
+            )
+            for one in self.repetitions
+            if one.seed is None
         )
 
 
@@ -951,7 +1008,8 @@ class Report:
         versions: of Python and libraries.
         checkpoints: of the zoo.
         covariance: of them.
-        selection: from it, or for a target.
+        selection: from it, or for that target.
+        unlabelled: what would be selected without labels, where the selection is for a target.
         ranking: for a target.
         runs: on that target, the one that was asked for, or the latest, first.
         comparison: of that run with other ensembles.
@@ -963,6 +1021,7 @@ class Report:
     checkpoints: tuple[Checkpoint, ...]
     covariance: Covariance | None = None
     selection: Selection | None = None
+    unlabelled: Selection | None = None
     ranking: Ranking | None = None
     runs: tuple[Run, ...] = ()
     comparison: Comparison | None = None

@@ -166,13 +166,25 @@ def section_of(text: str) -> tuple[int, str] | None:
 
 
 def left_out(old: str, card: CardText) -> tuple[str, ...]:
-    """Keys of the metadata that `spliced` leaves out, because the card has its own, which it keeps.
+    """Keys of the metadata that `spliced` leaves out, because the card says otherwise there, which it keeps.
+
+    Of tags, and of whatever else is a list, those that the card has beside all of ours are not named.
 
     Raises:
         DataError: as `spliced`.
     """
-    _, written = _with_metadata(_Page.of(old), card.metadata)
-    return tuple(key for key in card.metadata if key not in written)
+    page = _Page.of(old)
+    _, written = _with_metadata(page, card.metadata)
+    theirs = _Front.of(page).theirs
+    missing = [key for key in card.metadata if key not in written]
+    return tuple(key for key in missing if not _says(theirs.get(key), card.metadata[key]))
+
+
+def _says(theirs: Any, ours: Any) -> bool:
+    """Whether a value says what another does: it is the same, or a list of more."""
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return all(one in theirs for one in ours)
+    return _same(theirs, ours, set())
 
 
 def _with_metadata(page: _Page, ours: Mapping[str, Any]) -> tuple[_Page, Collection[str]]:

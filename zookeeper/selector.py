@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from zookeeper.choices import Terms, select, select_for_target
@@ -19,7 +19,7 @@ from zookeeper.probing import Probing
 from zookeeper.ranker import Ranker
 from zookeeper.records import Checkpoint, Revision
 from zookeeper.reporter import Reporter
-from zookeeper.results import Budget, Covariance, Ranking, Score, Selection
+from zookeeper.results import Budget, Covariance, Origin, Ranking, Score, Selection
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
 
@@ -56,7 +56,14 @@ class Selector:
         self._reporter = reporter
 
     def select(
-        self, kappa: Covariance, terms: Terms, *, replicates: int, seconds: float, keep: bool
+        self,
+        kappa: Covariance,
+        terms: Terms,
+        *,
+        replicates: int,
+        seconds: float,
+        keep: bool,
+        origin: Callable[[], Origin],
     ) -> Selection:
         """The checkpoints that say most about the rest.
 
@@ -66,6 +73,7 @@ class Selector:
             replicates: over resampled sentences, where there are features to resample.
             seconds: that looking for the best set may take.
             keep: whether to remember it; one from a file is not.
+            origin: says what made it, once it is made.
 
         Raises:
             UsageError, DegenerateInputError: as `zookeeper.choices.select`.
@@ -82,17 +90,21 @@ class Selector:
             ranked=ranked,
             stop=lambda: time.monotonic() > deadline,
         )
+        found = replace(found, origin=origin())
         if keep and kappa.revisions:
             self._store.save_note(_NOTE, found)
         return found
 
-    def select_for_target(self, ranking: Ranking, terms: Terms, *, half: bool) -> Selection:
+    def select_for_target(
+        self, ranking: Ranking, terms: Terms, *, half: bool, origin: Callable[[], Origin]
+    ) -> Selection:
         """The checkpoints of a ranking whose features side by side have the greatest evidence.
 
         Args:
             ranking: on the target, of all that are chosen from.
             terms: what the selection must keep to.
             half: whether to go half by evidence and half by mutual information on the latest probe.
+            origin: as in `select`.
 
         Raises:
             UsageError, DegenerateInputError: as `zookeeper.choices.select_for_target`.
@@ -117,6 +129,8 @@ class Selector:
             target=ranking.target,
             split=ranking.split,
             left_out=ranking.failures,
+            candidates=revisions,
+            origin=origin(),
         )
         self._store.save_note(_NOTE, found)
         return found

@@ -248,6 +248,12 @@ class Signing:
                     self._store.discard(SignatureSet, one.key.digest)
         self._store.save(basis, {"vectors": vectors})
 
+    def alone(self, choice: ProbeChoice) -> bool:
+        """Whether there are signatures on a probe, and no features at all."""
+        if self._probing.features_on(choice):
+            return False
+        return any(found.key.features.space == choice.space for found in self._store.all(SignatureSet))
+
     def outdated(self) -> tuple[SignatureSet, ...]:
         """Signatures on bases that were fitted anew since."""
         current = {basis.fit for basis in self._store.all(BasisSet)}

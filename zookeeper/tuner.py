@@ -230,9 +230,10 @@ class Tuner:
             learner, judge = self._learner(work, problem, cell), self._judge(work, problem)
         training = self._training(work, cell, problem, learner, judge)
         if known is None:
-            if self._room(plan).latest():
+            begun = self._room(plan).latest()
+            if begun:
                 self._reporter.note("going on where it was interrupted")
-            with self._following(work, training) as report, metered() as meter:
+            with self._following(work, training) as report, metered(whole=not begun) as meter:
                 tuned = training.run(report)
             known = self._trial(plan, tuned.history, tuned.best_epoch, tuned.steps, learner, meter.energy)
             learned, outputs = tuned.learned, tuned.outputs
@@ -272,13 +273,17 @@ class Tuner:
         with self._alike():
             learners = [self._learner(one, self._problem(one, cell), cell) for one in alone]
         started, n_steps = time.monotonic(), int(settings["outer_steps"])
-        with self._reporter.track("learning to learn", n_steps, "steps") as advance, metered() as meter:
+        room = self._room(plan)
+        with (
+            self._reporter.track("learning to learn", n_steps, "steps") as advance,
+            metered(whole=not room.latest()) as meter,
+        ):
             met = _code(RECIPES[work.recipe.name].code)(
                 learners,
                 work.recipe,
                 seed=plan.seed,
                 accelerator=accelerator_of(self._reader.device, work.recipe.precision),
-                room=self._room(plan),
+                room=room,
                 watch=Watch(),
                 advance=advance,
             )
@@ -421,7 +426,7 @@ class Tuner:
             padded=learner.padded if learner else None,
             details=learner.details if learner else {},
             versions=versions(),
-            device=_device_name(self._reader.device),
+            device=device_name(self._reader.device),
             seconds=history[-1].seconds if history else 0.0,
             peak_bytes=_peak_bytes(self._reader.device),
             created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -515,7 +520,8 @@ def _peak_bytes(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """A torch device, for people."""
     if device.startswith("cuda"):
         import torch
 

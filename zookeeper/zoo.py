@@ -13,7 +13,8 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path, PurePath
@@ -28,10 +29,13 @@ from zookeeper.arrangement import correlation, leaf_order
 from zookeeper.choices import Terms, near_duplicates
 from zookeeper.collection import Collection, folder_of, is_folder, listed, parse
 from zookeeper.errors import (
-    CheckpointError,
+    EmptyZooError,
     IntegrityError,
+    NetworkError,
     NotFoundError,
     OfflineError,
+    StorageError,
+    TerminatedError,
     UsageError,
 )
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
@@ -46,6 +50,7 @@ from zookeeper.reader import Reader, target_source
 from zookeeper.recipes import RECIPES, recipe_of
 from zookeeper.records import (
     Checkpoint,
+    Dataset,
     EvidenceSet,
     FeatureSet,
     Measurement,
@@ -57,7 +62,7 @@ from zookeeper.records import (
     by_checkpoint,
 )
 from zookeeper.reporter import Reporter, Silent, Stages
-from zookeeper.reporting import Reporting
+from zookeeper.reporting import gathered
 from zookeeper.results import (
     Agreement,
     Budget,
@@ -68,6 +73,7 @@ from zookeeper.results import (
     Forecast,
     Holding,
     Neighbourhood,
+    Origin,
     Push,
     Ranking,
     Report,
@@ -89,7 +95,7 @@ from zookeeper.space import TaskSpace
 from zookeeper.store import Store
 from zookeeper.store.files import disk, write
 from zookeeper.team import end_with_parent, leave_error, team
-from zookeeper.tuner import Tuner
+from zookeeper.tuner import Tuner, device_name, versions
 
 if TYPE_CHECKING:
     from zookeeper.demo import DemoFiles
@@ -343,7 +349,13 @@ class Zoo:
         choice = self._choice(probe, max_words, reading)
         if signatures:
             return self._signing.estimate(chosen, choice, refit=refit)
-        return self._space.covariance(chosen, choice, debiased=debiased, errors=errors, memory=memory)
+        try:
+            return self._space.covariance(chosen, choice, debiased=debiased, errors=errors, memory=memory)
+        except EmptyZooError:
+            if not self._signing.alone(choice):
+                raise
+            self.reporter.note("there are signatures and no features; signatures are compared")
+            return self._signing.estimate(chosen, choice)
 
     def convergence(
         self,
@@ -416,6 +428,7 @@ class Zoo:
         seconds: float = 10.0,
         replicates: int = 200,
         keep: bool = True,
+        command: str = "",
     ) -> Selection:
         """Choose the checkpoints that say most about the rest, by greedy maximum mutual information.
 
@@ -432,14 +445,18 @@ class Zoo:
             seconds: that looking for it may take.
             replicates: over resampled sentences, for the stability of picks; 0 for none.
             keep: whether ``@selection`` shall stand for it.
+            command: what the user typed, for the record.
 
         Raises:
             UsageError: the zoo has no such set.
             DegenerateInputError: the covariance is singular.
         """
+        origin = partial(_origin, command, time.perf_counter())
         kappa = covariance or self.covariance(names, errors=False)
         terms = Terms(k, start, tuple(include), tuple(exclude), budget, dedupe, exact)
-        return self._selector.select(kappa, terms, replicates=replicates, seconds=seconds, keep=keep)
+        return self._selector.select(
+            kappa, terms, replicates=replicates, seconds=seconds, keep=keep, origin=origin
+        )
 
     def select_for_target(
         self,
@@ -454,6 +471,7 @@ class Zoo:
         reading: Reading | None = None,
         split: str = "train",
         max_examples: int | None = 2_000,
+        command: str = "",
     ) -> Selection:
         """Choose the checkpoints whose features side by side have the greatest evidence on a target.
 
@@ -468,16 +486,19 @@ class Zoo:
             reading: as in `rank`.
             split: as in `rank`.
             max_examples: as in `rank`.
+            command: as in `select`.
 
         Raises:
             ZooError: as `rank` and `select`.
         """
+        started = time.perf_counter()
         scorer = Scorer(self.store, ("logme",), layer=layer, n_replicates=0, level=0.95)
         chosen = self._collection.chosen(names)
         summary, data = self._reader.target(target_source(target), (split,), max_examples)
         ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
         terms = Terms(k, include=tuple(include), exclude=tuple(exclude))
-        return self._selector.select_for_target(ranking, terms, half=half)
+        origin = partial(_origin, command, started, self._reader.used)
+        return self._selector.select_for_target(ranking, terms, half=half, origin=origin)
 
     def rank(
         self,
@@ -493,6 +514,7 @@ class Zoo:
         bootstrap: int = 200,
         level: float = 0.95,
         save: str | None = None,
+        command: str = "",
     ) -> Ranking:
         """Order checkpoints by how well their frozen features serve a labelled target.
 
@@ -510,12 +532,14 @@ class Zoo:
             bootstrap: replicates for intervals and tiers; 0 for none.
             level: of intervals and tiers.
             save: a name under which `rerank` finds it.
+            command: as in `select`.
 
         Raises:
             EmptyZooError: there are no checkpoints.
             DataError, NotFoundError, NetworkError: the target cannot be had. What goes wrong with one
                 checkpoint is listed with it.
         """
+        started = time.perf_counter()
         scorer = Scorer(self.store, scores, layer=layer, n_replicates=bootstrap, level=level)
         notes = [_ranking_note(kept) for kept in ("latest", save) if kept is not None]
         chosen = self._collection.chosen(names)
@@ -524,7 +548,8 @@ class Zoo:
         if shortlist is not None and shortlist < len(chosen):
             chosen, shortened = self._ranker.shortlist(chosen, shortlist, self._alignment)
         ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
-        ranking = replace(ranking, shortlist=shortened)
+        origin = _origin(command, started, self._reader.used)
+        ranking = replace(ranking, shortlist=shortened, origin=origin)
         if ranking.scores:
             for note in notes:
                 self.store.save_note(note, ranking)
@@ -538,6 +563,7 @@ class Zoo:
         layer: str | None = None,
         bootstrap: int = 200,
         level: float = 0.95,
+        command: str = "",
     ) -> Ranking:
         """A stored ranking, also by other scores or of another layer; runs no model and reads no target.
 
@@ -547,10 +573,12 @@ class Zoo:
             layer: as in `rank`; that which it was made with by default.
             bootstrap: as in `rank`.
             level: as in `rank`.
+            command: as in `select`.
 
         Raises:
             NotFoundError: there is no such ranking.
         """
+        started = time.perf_counter()
         stored = self._ranking(name)
         made_with = dict.fromkeys([stored.by, *(n for s in stored.scores for n in s.estimates)])
         scorer = Scorer(
@@ -560,7 +588,7 @@ class Zoo:
             n_replicates=bootstrap,
             level=level,
         )
-        return self._ranker.rerank(stored, scorer)
+        return replace(self._ranker.rerank(stored, scorer), origin=_origin(command, started))
 
     def _ranking(self, name: str) -> Ranking:
         stored = self.store.load_note(_ranking_note(name), Ranking)
@@ -924,10 +952,10 @@ class Zoo:
             DataError: the card that is there cannot be kept as it is.
             AccessError, NetworkError: the Hub refuses or cannot be reached.
         """
-        return self._publisher().push(
-            self.subject(name),
+        own = self.owns(repo_id)
+        return self.hub.push(
             repo_id,
-            results=results,
+            self._publisher().publication(self.subject(name), repo_id, own=own, results=results),
             create_pr=create_pr,
             private=private,
             agreed=agreed,
@@ -970,13 +998,13 @@ class Zoo:
         )
 
     def owns(self, repo_id: str) -> bool:
-        """Whether a repository is one's own, or of an organisation one is in.
+        """Whether a repository is one's own, or of an organisation one is in; without a login as if it were.
 
         Raises:
             NetworkError: the Hub cannot be reached.
         """
         account = self.hub.account()
-        return account is not None and account.owns(repo_id)
+        return account is None or account.owns(repo_id)
 
     def pull(self, what: Measured, name: str, *, dry_run: bool = False) -> tuple[Outcome, ...]:
         """Take over what others measured, so that no model need be run; their checkpoints are added.
@@ -1018,20 +1046,25 @@ class Zoo:
         from zookeeper import reproducing
 
         stated = self._stated(name)
+        names = reproducing.members_of(stated, members, target)
         home = self.settings.home / "reproduced" / stated.id
-        again = Zoo(
-            settings=replace(self.settings, home=home, cache=home / "cache"),
-            hub=self._given_hub,
-            reporter=self.reporter,
-        )
-        added = again.add(reproducing.members_of(stated, members))
-        if lost := next((one for one in added if one.failed), None):
-            raise CheckpointError(f"{lost.name}: {lost.error}", why=lost.why, fix=lost.fix)
-        revisions = [one.revision for one in added if one.revision]
-        run = again.carry_out(reproducing.request_of(stated, revisions, target))
-        with disk(home):
-            shutil.rmtree(home)
+        with _kept_while_interrupted(home):
+            again = self._elsewhere(home)
+            revisions = [again._add(one).revision for one in names]
+            pinned = [revision for revision in revisions if revision]
+            run = again.carry_out(reproducing.request_of(stated, pinned, target))
         return reproducing.compared(stated, run, tolerance)
+
+    def _elsewhere(self, home: Path) -> Zoo:
+        """A zoo that has measured nothing, but knows what names on the Hub mean."""
+        settings = replace(self.settings, home=home, cache=home / "cache")
+        zoo = Zoo(settings=settings, hub=self._given_hub, reporter=self.reporter)
+        for checkpoint in self.store.checkpoints():
+            if not checkpoint.revision.local:
+                zoo.store.add(checkpoint)
+        for dataset in self.store.load_notes("dataset", Dataset):
+            zoo._reader.pin(dataset)
+        return zoo
 
     def _stated(self, name: str) -> Run:
         """A run of this zoo, or one that was published."""
@@ -1054,14 +1087,12 @@ class Zoo:
             EmptyZooError: there are no checkpoints.
             NotFoundError: there is no such run, or nothing is known of the target.
         """
-        reporting = Reporting(
+        return gathered(
             self.store,
-            partial(self.covariance, errors=False),
-            lambda kappa: self.select(covariance=kappa, keep=False),
-            self._publisher().comparison,
-        )
-        return reporting.report(
             self._collection.chosen(()),
+            covariance=partial(self.covariance, errors=False),
+            select=lambda kappa: self.select(covariance=kappa, keep=False),
+            comparison=self._publisher().comparison,
             target=target,
             run=self.run(run) if run else None,
             command=command,
@@ -1078,7 +1109,7 @@ class Zoo:
         write(path, html(report).encode())
 
     def _publisher(self) -> Publisher:
-        return Publisher(self.settings, self.store, self._runner(), lambda: self.hub)
+        return Publisher(self.settings, self.store, self._runner(), lambda: self.hub, self.reporter)
 
     def _sharing(self) -> Sharing:
         return Sharing(self.store, self._probing, self._signing, lambda: self.hub, self.reporter)
@@ -1145,22 +1176,22 @@ class Zoo:
         """
         from zookeeper import pictures
 
-        if isinstance(found, Convergence):
-            pictures.draw_convergence(found, path)
-        elif isinstance(found, Selection):
-            pictures.draw_gains(found, path)
-        elif isinstance(found, Ranking):
-            pictures.draw_ranking(found, path)
-        elif isinstance(found, Comparison):
-            pictures.draw_comparison(found, path)
-        elif isinstance(found, Run):
-            pictures.draw_curve(found, path)
-        elif found is None:
-            pictures.draw_lineage(self._collection.chosen(()), path, picks=self._selected())
-        elif kind == "kappa":
-            pictures.draw_kappa(found, path)
+        draw: dict[Picture, Callable[..., None]] = {
+            "kappa": pictures.draw_kappa,
+            "mi": pictures.draw_gains,
+            "map": pictures.draw_map,
+            "convergence": pictures.draw_convergence,
+            "rank": pictures.draw_ranking,
+            "violin": pictures.draw_comparison,
+            "curve": pictures.draw_curve,
+            "lineage": pictures.draw_lineage,
+        }
+        if kind == "lineage":
+            draw[kind](self._collection.chosen(()), path, picks=self._selected())
+        elif isinstance(found, Covariance) and kind == "map":
+            draw[kind](found, path, picks=self._selector.picks(found))
         else:
-            pictures.draw_map(found, path, picks=self._selector.picks(found))
+            draw[kind](found, path)
 
     def _selected(self) -> list[str]:
         """Names of the picks of the latest selection."""
@@ -1180,6 +1211,20 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
         return build(folder, report=stages)
 
 
+@contextmanager
+def _kept_while_interrupted(folder: Path) -> Iterator[None]:
+    """Remove a folder in the end, unless what goes on in it was interrupted and can be gone on with."""
+    try:
+        yield
+    except (KeyboardInterrupt, TerminatedError, NetworkError, StorageError):
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    with disk(folder):
+        shutil.rmtree(folder)
+
+
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
     return Outcome(name, status, checkpoint.revision, details=details)
 
@@ -1189,6 +1234,11 @@ def _ranking_note(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f'"{name}" is no name for a ranking.', fix="letters, digits, dots and dashes")
     return "ranking" if name == "latest" else f"ranking-{name}"
+
+
+def _origin(command: str, started: float, device: str = "cpu") -> Origin:
+    """What made something that was begun at that reading of the clock."""
+    return Origin(command, _now(), versions(), device_name(device), time.perf_counter() - started)
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from zookeeper.cards.text import LOCAL_DATA
 from zookeeper.errors import DataError
 from zookeeper.plain import spelt_out
 from zookeeper.results import CardText, Finding
@@ -51,6 +52,27 @@ def check(text: str, card: CardText) -> tuple[Finding, ...]:
         message = " ".join(part for part in (error.message, error.why) if part)
         found.append(Finding(int(line[1]) if line else 0, message))
     return tuple(sorted(found, key=lambda finding: finding.line))
+
+
+def contradictions(text: str, card: CardText) -> tuple[Finding, ...]:
+    """Results that a card states otherwise than the record of what it is of, in its metadata or its text.
+
+    Args:
+        text: of a README.md.
+        card: what the record makes.
+
+    Raises:
+        DataError: the metadata cannot be read, or marks are doubled or not closed.
+    """
+    found = list(_contradicted(metadata_of(text), card))
+    line, section = section_of(text) or (0, "")
+    for result in _results(card.metadata):
+        stated = f"{result.metric_value:.4f}"
+        if section and stated not in section:
+            found.append(
+                Finding(line, f"by the record {result.metric_name} is {stated}, which it does not say")
+            )
+    return tuple(found)
 
 
 def subject_of(text: str) -> tuple[str | None, str | None]:
@@ -139,12 +161,16 @@ def _contradicted(metadata: Mapping[str, Any], card: CardText) -> Iterator[Findi
     for result in _results(metadata):
         number = ours.get(_identity(result), result.metric_value)
         if result.metric_value != number:
-            where = ", ".join(spelt_out(part) for part in (result.dataset_type, result.dataset_split) if part)
+            where = ", ".join(spelt_out(part) for part in (_dataset(result), result.dataset_split) if part)
             stated = spelt_out(reprlib.repr(result.metric_value))
             message = (
                 f"{spelt_out(result.metric_type)} on {where} is stated as {stated}; by the record {number}"
             )
             yield Finding(0, f"metadata: {message}")
+
+
+def _dataset(result: EvalResult) -> str:
+    return result.dataset_name if result.dataset_type == LOCAL_DATA else result.dataset_type
 
 
 def _results(metadata: Mapping[str, Any]) -> list[EvalResult]:

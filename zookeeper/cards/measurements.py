@@ -13,11 +13,8 @@ from zookeeper.scores import SCORES, title_of
 
 _PROBE = "ridge"
 """The score that says what a linear probe gets right."""
-_UNITS = {
-    "mutual information": "nats of mutual information between the chosen and the rest",
-    "evidence": "nats per example of evidence for the features side by side",
-    "evidence and mutual information": "nats per example of evidence; picked half by mutual information",
-}
+_FOLDED = 10
+"""So many checkpoints beside the picks are shown without a click."""
 
 
 def ranking_card(ranking: Ranking, title: str) -> CardText:
@@ -50,12 +47,14 @@ def selection_card(selection: Selection, title: str) -> CardText:
         selection=selection,
         target=selection.target,
         places=4 if "evidence" in selection.by else 2,
-        unit=_UNITS[selection.by],
         turn=next((n for n, pick in enumerate(selection.picks, 1) if pick.gain <= 0), None),
         drawn=_reaches(selection.band, selection),
         random=_reaches(selection.random, selection),
         checkpoint=_checkpoint,
         listed=listed,
+        others=_others(selection),
+        link=link,
+        folded=_FOLDED,
     )
     return CardText(_metadata(title, "checkpoint-selection", "selection", selection.target), body)
 
@@ -109,6 +108,12 @@ def _metadata(title: str, tag: str, table: str, target: Target | None) -> dict[s
 
 def _checkpoint(one: Score | Pick) -> str:
     return link(one.revision, one.name) if one.revision else listed([one.name])
+
+
+def _others(selection: Selection) -> list[Revision]:
+    """What could have been picked too."""
+    picked = [pick.revision for pick in selection.picks]
+    return [revision for revision in selection.candidates if revision not in picked]
 
 
 def _half_width(estimate: Estimate | None) -> float | None:

@@ -12,27 +12,35 @@ from zookeeper.results import EvalCard, Ranking, Run, Selection
 
 R = TypeVar("R", bound=Run | EvalCard | Ranking | Selection)
 
-_NAMES = {"classes"}
+_NAMES = {"classes", "config", "label_column", "pair_column", "text_column"}
 """Fields that are what they are, even where they look like a path."""
 _SENTENCES = {"error", "why", "fix", "notes"}
 """Fields in which a path may stand among words."""
-_FOLDERS = re.compile(
-    r"^(--[\w-]+=|-[A-Za-z]?|[\w.-]+=)?(?:[/~\\]|[A-Za-z]:[/\\]).*?([^/\\]+)[/\\]?$", re.DOTALL
+_LEADS_AWAY = re.compile(
+    r"((?:--[\w-]+=|-[A-Za-z]?|[\w.-]+=){0,2})"
+    r"(?:[/~\\]|[A-Za-z]:[/\\]|(?:\.[/\\]+)*\.\.[/\\]"
+    r"|\.[/\\]+(?:[^/\\]+[/\\]+){2}|(?!\.[/\\])(?:[^/\\@:,\s]+[/\\]+){2})"
 )
+"""The beginning of a path that is absolute, or leads upwards, or down into more than one folder (of which a
+name on the Hub has one); before it the name of an option."""
 _PATH_AMONG_WORDS = re.compile(
     r"(?<![\w/\\.~-])(?:file:/{0,2})?(?:~[\w.-]*|[A-Za-z]:)?(?:[/\\]+[^\s/\\'\"`,;:()<>|]+){2,}[/\\]?"
 )
 
 
 def publishable(record: R) -> R:
-    """A record in which every absolute path is its last part only."""
+    """A record in which a path of a folder or file here is its last part only.
+
+    That is one that is absolute, leads upwards, or down into more than one folder: ``org/name`` stays, and
+    ``./folder/name``.
+    """
     everything = plain(record)
     paths = sorted({text for text in _texts(everything) if _last_part(text) != text}, key=len, reverse=True)
     return decode(type(record), _published(everything, paths))
 
 
 def publishable_command(command: str) -> str:
-    """A command line in which every absolute path is its last part only."""
+    """A command line in which a path is its last part only, where it is so in a record."""
     return shlex.join(",".join(_last_part(part) for part in word.split(",")) for word in _words(command))
 
 
@@ -79,5 +87,7 @@ def _sentence(text: str, paths: Iterable[str]) -> str:
 
 
 def _last_part(text: str) -> str:
-    """Of an absolute path, be it the value of an option; any other text as it is."""
-    return _FOLDERS.sub(r"\1./\2", text)
+    """Of a path that leads away from here, be it the value of an option; any other text as it is."""
+    found = _LEADS_AWAY.match(text)
+    name = re.split(r"[/\\]", text[found.end(1) :].rstrip("/\\"))[-1].lstrip("~") if found else ""
+    return f"{found[1]}./{name}" if found and name else text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +12,20 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 
 from zookeeper.cards.files import weights_name
 from zookeeper.cards.privacy import publishable
-from zookeeper.cards.text import LEVEL, dataset_name, interval, link, pipeline_of, rendered, spread, value
+from zookeeper.cards.text import (
+    LOCAL_DATA,
+    dataset_name,
+    interval,
+    link,
+    pipeline_of,
+    rendered,
+    spread,
+    value,
+)
 from zookeeper.errors import DegenerateInputError
 from zookeeper.recipes import RECIPES
 from zookeeper.results import (
+    LEVEL,
     CardText,
     Comparison,
     Contender,
@@ -27,6 +39,8 @@ from zookeeper.results import (
 
 _CHANCE = 0.05
 """From which a place among random ensembles is called near to chance."""
+_GROUP = re.compile(r"(?<!\S)@(?:selection|ranking)(?::\d+)?(?!\S)")
+"""What in a command stands for several checkpoints."""
 _DIGITS = 6
 """Of a number for the Hub, after the point."""
 
@@ -117,6 +131,10 @@ def _body(card: EvalCard) -> str:
         examples=run.target.counted_in,
         reading=run.recipe.reading.settled(run.target.unit),
         width=None if None in dimensions else sum(dimension or 0 for dimension in dimensions),
+        sized=any(dimensions),
+        labelled={split: _labelled(run, split) for split in run.results},
+        stood=_GROUP.findall(run.command),
+        reproduce=_reproduce(card),
         local=_folders(run),
         curve=_curve(run),
         intervals={split: one for split, one in card.intervals.items() if one.low is not None},
@@ -134,9 +152,29 @@ def _body(card: EvalCard) -> str:
 
 def _folders(run: Run) -> dict[str, str]:
     """Name of the folder of each member that is none of the Hub, by what `load_ensemble` knows it by."""
-    local = [member.revision for member in run.members if member.revision.local]
-    paths = [revision.repo_id for revision in local]
-    return {str(one) if paths.count(one.repo_id) > 1 else one.repo_id: one.name for one in local}
+    local = [member for member in run.members if member.revision.local]
+    names = [member.name for member in local]
+    return {str(one.revision) if names.count(one.name) > 1 else one.name: one.revision.name for one in local}
+
+
+def _reproduce(card: EvalCard) -> str:
+    """The command that makes the number again: in the zoo that it is of, or wherever it was published."""
+    run = card.run
+    if card.repo_id is None:
+        return f"zoo reproduce {run.id}"
+    members = [
+        f"--member {shlex.quote(f'{name}=path/to/{folder}')}" for name, folder in _folders(run).items()
+    ]
+    data = [f"--target {shlex.quote(f'path/to/{run.target.dataset}')}"] if run.target.local else []
+    return " ".join([f"zoo reproduce {card.repo_id}", *members, *data])
+
+
+def _labelled(run: Run, split: str) -> int | None:
+    """How many words, sentences or pairs with a label were measured on; None where that is not known."""
+    target = run.target
+    if split != "validation" or not run.held_out:
+        return target.rows[split]
+    return run.held_out if target.rows["train"] == target.examples["train"] else None
 
 
 def _member(member: Member) -> str:
@@ -206,7 +244,7 @@ def _result(card: EvalCard, split: str, found: Spread) -> EvalResult:
     }
     return EvalResult(
         task_type=target.task,
-        dataset_type=target.dataset,
+        dataset_type=LOCAL_DATA if target.local else target.dataset,
         dataset_name=dataset_name(target),
         dataset_config=target.config,
         dataset_split=_split(run, split),

@@ -16,8 +16,8 @@ from zookeeper.plain import spelt_out
 from zookeeper.records import Revision, Target
 from zookeeper.results import Estimate, Spread
 
-LEVEL = 0.95
-"""Of the intervals of a run."""
+LOCAL_DATA = "unknown"
+"""The dataset of a result where it is files of a user; a name would be taken for the dataset of that name."""
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>|#&~$]")
 _OPENS_A_BLOCK = re.compile(r"^(?:(?=[-+=])|(\d+)(?=[.)](?:\s|$)))")

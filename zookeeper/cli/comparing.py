@@ -198,12 +198,7 @@ def _remarks(found: Selection) -> list[str]:
 
 
 def _of_the_picks(found: Selection) -> list[str]:
-    unit = {
-        "mutual information": "nats of mutual information between the chosen and the rest",
-        "evidence": "nats per example of evidence for the features side by side",
-        "evidence and mutual information": "nats per example of evidence; picked half by mutual information",
-    }[found.by]
-    notes = [f"GAIN, TOTAL: {unit}."]
+    notes = [f"GAIN, TOTAL: {found.measured_in}."]
     if found.replicates:
         notes.append(f"STABLE: share of {found.replicates} resampled probes that pick it too.")
     if ending := next((n for n, p in enumerate(found.picks, 1) if p.gain <= 0), None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -217,7 +218,7 @@ def select(
 
     `zoo select -k 5`    `zoo select --target conll2000 -k 5`    `zoo select --budget 500M`
     """
-    chosen = {"include": include or (), "exclude": exclude or ()}
+    chosen = {"include": include or (), "exclude": exclude or (), "command": _typed(ctx)}
     if target is not None:
         options.only(
             ctx,
@@ -413,7 +414,9 @@ def rank(
     if from_ is not None:
         options.only(ctx, "from_", "score", "layer", "bootstrap", "level", "wide", "against", "json")
         scores = (*score, "ridge") if score else None
-        found = ctx.obj.rerank(from_, scores=scores, layer=layer, bootstrap=bootstrap, level=level)
+        found = ctx.obj.rerank(
+            from_, scores=scores, layer=layer, bootstrap=bootstrap, level=level, command=_typed(ctx)
+        )
     elif target is None:
         raise UsageError(
             "a ranking is for a --target, or --from an earlier one.", fix="zoo rank --target conll2000"
@@ -433,11 +436,17 @@ def rank(
             layer=layer or DEFAULT_LAYER,
             bootstrap=bootstrap,
             level=level,
+            command=_typed(ctx),
         )
     if results is None:
         show(views.ranking(found, wide=wide), as_json=json)
     else:
         show(views.agreement(found, ctx.obj.agreement(found, results)), as_json=json)
+
+
+def _typed(ctx: typer.Context) -> str:
+    """The command line."""
+    return shlex.join(["zoo", *ctx.meta["zoo.typed"]])
 
 
 def _kappa(

@@ -62,7 +62,8 @@ def card(
             raise typer.Exit(1)
     elif diff:
         options.only(ctx, "diff", "what", "json")
-        show(published.change(ctx.obj.push(what, diff, dry_run=True)), as_json=json)
+        found = ctx.obj.push(what, diff, create_pr=not ctx.obj.owns(diff), dry_run=True)
+        show(published.change(found), as_json=json)
     else:
         written = ctx.obj.save_card(what, output, title=title) if output else ()
         text = output.read_text(encoding="utf-8") if output else ctx.obj.card(what, title=title)
@@ -98,6 +99,8 @@ def report(
 
     `zoo report`    `zoo report -t conll2000 -o conll.html --open`
     """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{output} is no file for HTML.", fix="-o zoo-report.html")
     command = shlex.join(["zoo", *ctx.meta["zoo.typed"]])
     found = ctx.obj.report(target=target, run=run, command=command)
     ctx.obj.save_report(found, output)
@@ -153,9 +156,17 @@ def push(
     publish = partial(zoo.share, what) if measured else partial(zoo.push, what, results=results)
     if create_pr and not dry_run and agreed is None and _can_ask() and not zoo.owns(repo):
         show(published.push(publish(repo, create_pr=True, dry_run=True)), as_json=False)
-        agreed = typer.prompt(f"{repo} is not yours. To open a pull request there, type its name", err=True)
+        agreed = _typed(f"{repo} is not yours. To open a pull request there, type its name")
     found = publish(repo, create_pr=create_pr, private=not public, agreed=agreed, dry_run=dry_run)
     show(published.push(found), as_json=json)
+
+
+def _typed(question: str) -> str:
+    """What somebody types; Ctrl-C is what it is everywhere."""
+    try:
+        return str(typer.prompt(question, err=True))
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
 
 
 def _can_ask() -> bool:

@@ -38,24 +38,30 @@ def change(found: Push) -> View:
 
 def push(found: Push) -> View:
     """`zoo push`."""
-    state = "private" if found.private else "public"
-    where = f"{found.repo_id} ({f'new, {state}' if found.created else state} {found.kind} repository)"
-    notes = [found.diff] if found.dry_run and found.diff and not found.created else []
-    if found.pull is not None:
-        notes.append(f"Pull request {found.pull} {'would be' if found.dry_run else 'was'} updated.")
-    notes += found.notes
-    if found.dry_run or found.url is None:
-        notes.append("Nothing done.")
-    else:
-        notes.append(f"Written: {found.url}")
     return View(
         "push",
         plain(found),
         [Column("FILE"), Column("SIZE", size, right=True)],
         list(found.files.items()),
-        heading=f"{'Would write' if found.dry_run else 'Wrote'} to {where}:",
-        notes=notes,
+        heading=_going_on(found) if found.files else None,
+        notes=[
+            *([found.diff] if found.dry_run and found.diff and not found.created else []),
+            *found.notes,
+            *([f"Written: {found.url}"] if found.files and not found.dry_run else []),
+            *(["That is what would be done; nothing was."] if found.files and found.dry_run else []),
+        ],
     )
+
+
+def _going_on(found: Push) -> str:
+    """What a push does, in a line."""
+    state = "private" if found.private else "public"
+    where = f"{found.repo_id} ({'new, ' if found.created else ''}{state} {found.kind} repository)"
+    if found.pull is not None:
+        return f"{'Would go' if found.dry_run else 'Went'} on with pull request {found.pull} of {where}:"
+    if found.proposed:
+        return f"{'Would open' if found.dry_run else 'Opened'} a pull request on {where}:"
+    return f"{'Would write' if found.dry_run else 'Wrote'} to {where}:"
 
 
 def pulled(found: Sequence[Outcome]) -> View:
@@ -68,9 +74,12 @@ def reproduction(found: Reproduction) -> View:
     run = found.run
     verdict = "It holds" if found.holds else "It does not hold"
     exactly = ", to the last digit" if found.exact else ""
-    notes = [f"{verdict}{exactly} (a mean may differ by {found.tolerance:.4g})."]
+    may = " and ".join(f"{most:.4g} on {split}" for split, most in found.tolerances.items())
+    notes = [f"{verdict}{exactly} (a mean may differ by {may})."]
     if found.differences and not found.exact:
         notes.append(f"Not the same: {'; '.join(found.differences)}.")
+    elif not found.exact:
+        notes.append("Versions and hardware are the same, so that the numbers should be: look into it.")
     data = plain(found) | {"holds": found.holds, "exact": found.exact}
     return View(
         "reproduce",

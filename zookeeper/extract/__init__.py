@@ -12,7 +12,8 @@ the states that its `Encoder` makes of them up into rows.
 from zookeeper.extract.loading import Loaded, load, resolve_device, theirs
 from zookeeper.extract.reading import Block, Extracted, extract, read
 from zookeeper.extract.states import Encoder, compared
-from zookeeper.extract.windows import Windows, ranges
+from zookeeper.extract.windows import Windows
+from zookeeper.labels import ranges
 
 __all__ = [
     "Block",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from zookeeper.errors import CheckpointError
 from zookeeper.extract.loading import Loaded, theirs
+from zookeeper.labels import ranges
 from zookeeper.records import Corpus, Pooling, Reading
 
 Ints = NDArray[np.int64]
@@ -205,11 +206,6 @@ class Windows:
     @cached_property
     def _first_slot(self) -> Ints:
         return _starts(self.sizes)
-
-
-def ranges(starts: Ints, sizes: Ints) -> Ints:
-    """All of start, start + 1, … of each size, one range after another."""
-    return np.arange(sizes.sum()) + np.repeat(starts - _starts(sizes), sizes)
 
 
 def _starts(sizes: Ints) -> Ints:

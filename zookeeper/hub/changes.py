@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from zookeeper.results import Publication
 from zookeeper.sections import left_out, spliced
 
 README = "README.md"
+
+_CONTEXT = 3  # lines round a change
+_COMPARED_UP_TO = 2000  # lines
 
 Content = bytes | Path
 
@@ -88,9 +91,37 @@ def _size(content: Content) -> int:
 
 
 def _diff(old: str, new: str) -> str:
-    """A unified diff; empty where nothing changes."""
-    changes = difflib.unified_diff(_lines(old), _lines(new), f"{README} (there)", f"{README} (new)")
-    return "".join(changes)
+    """A unified diff; empty where nothing changes.
+
+    What is compared lies between the first and the last change. A card may be made so that comparing it takes
+    hours: of more lines than two thousand, it is only said which they are.
+    """
+    if old == new:
+        return ""
+    before, after = _lines(old), _lines(new)
+    start = max(_shared(before, after) - _CONTEXT, 0)
+    end = max(_shared(before[:start:-1], after[:start:-1]) - _CONTEXT, 0)
+    old_part, new_part = (lines[start : len(lines) - end] for lines in (before, after))
+    heads = f"{README} (there)", f"{README} (new)"
+    n_old, n_new = len(old_part), len(new_part)
+    if max(n_old, n_new) > _COMPARED_UP_TO:
+        span = f"@@ -{start + 1},{n_old} +{start + 1},{n_new} @@"
+        said = f"{n_old:,} lines become {n_new:,}: too many to be compared"
+        return f"--- {heads[0]}\n+++ {heads[1]}\n{span} {said}\n"
+    return "".join(_numbered_from(start, line) for line in difflib.unified_diff(old_part, new_part, *heads))
+
+
+def _shared(some: Sequence[str], others: Sequence[str]) -> int:
+    """With how many equal items both begin."""
+    pairs = zip(some, others, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(some), len(others)))
+
+
+def _numbered_from(start: int, line: str) -> str:
+    """A line of a diff of what follows on so many lines; they are counted in the heads of its hunks."""
+    if not line.startswith("@@"):
+        return line
+    return re.sub(r"(?<=[-+])\d+", lambda number: str(int(number[0]) + start), line)
 
 
 def _lines(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 FOREIGN = (HfHubHTTPError, HFValidationError, OSError, httpx.HTTPError, *NONSENSE)
 """Roots of what the clients raise."""
 
+_TOKENS = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
 _LONGEST_WAIT = 60.0
 _LONGEST_REASON = 300
 
@@ -89,7 +91,9 @@ class Faults:
                 return AccessError(f"you are not logged in ({what}).", fix=LOGIN)
             case HfHubHTTPError() if status == 401:
                 return AccessError(
-                    f"the Hub did not accept your token ({what}).", why="it is invalid or expired", fix=LOGIN
+                    f"the Hub did not accept your token ({what}).",
+                    why="it is invalid or expired",
+                    fix=use_another_token(),
                 )
             case HfHubHTTPError() if status == 403:
                 return AccessError(
@@ -131,6 +135,12 @@ class Faults:
                     why=reason(error),
                     fix="check the connection, or set HTTPS_PROXY",
                 )
+
+
+def use_another_token() -> str:
+    """How to: what the environment holds wins over a login."""
+    held = next((name for name in _TOKENS if os.environ.get(name)), None)
+    return f"change {held} in the environment, or unset it and log in: {LOGIN}" if held else LOGIN
 
 
 def status_of(error: BaseException | None) -> int | None:

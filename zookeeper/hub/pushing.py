@@ -46,7 +46,7 @@ class Errand:
     @property
     def title(self) -> str:
         """What the commit and the pull request are called."""
-        subject = " ".join(self.publication.subject.removeprefix(TITLE).split())
+        subject = " ".join(self.publication.subject.split())
         return TITLE + brief(subject, _LONGEST_TITLE).strip()
 
 
@@ -89,6 +89,7 @@ def push(place: Place, errand: Errand) -> Push:
         files=change.sizes,
         diff=change.diff,
         dry_run=errand.dry_run,
+        proposed=errand.create_pr,
         pull=pull.number if pull else None,
         notes=(*_notes(account, errand), *change.notes),
     )
@@ -261,8 +262,8 @@ class _Commit:
 
     @property
     def _text(self) -> str:
-        told = self.errand.publication.account
-        return rights.invitation(self.account, told) if self.errand.create_pr else told
+        publication = self.errand.publication
+        return rights.invitation(self.account, publication) if self.errand.create_pr else publication.account
 
     def _looked_for(self, error: ZooError) -> _Receipt:
         """What became of it, where the answer was lost."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zookeeper.errors import AccessError, UsageError
-from zookeeper.hub.faults import LOGIN, brief
+from zookeeper.hub.faults import LOGIN, brief, use_another_token
+from zookeeper.results import Publication
 
 RESULTS_FOLDER = ".eval_results/"
 """Where files may be proposed to other people's repositories, beside their card."""
@@ -17,8 +18,10 @@ _KEY = "zookeeper"
 _DECLINED = {"nopr", "noprs", "nopull", "nopulls", "nopullrequest", "nopullrequests", "no", "none", "never"}
 _PULLS = {"pr", "prs", "pull", "pulls", "pullrequest", "pullrequests"}
 _NO = {"", "no", "off", "false", "none", "never", "0"}
-_LINES_OF_ACCOUNT = 9
-_LONGEST_LINE = 500
+_LINES_OF_ACCOUNT = 13
+_LONGEST_LINE = 4000
+_LONGEST_PATH = 200
+_CODE_OR_CALL = re.compile(r"(?<![\\`])(`+)(?!`).*?(?<!`)\1(?!`)|@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def check_token(account: Account | None, endpoint: str) -> Account:
         raise AccessError(
             "your token may read only.",
             why=f"it is logged in as {brief(account.name)}",
-            fix=f"make one that may write at {endpoint}/settings/tokens, then: {LOGIN}",
+            fix=f"make one that may write at {endpoint}/settings/tokens, then {use_another_token()}",
         )
     return account
 
@@ -69,20 +72,21 @@ def check_proposal(repo_id: str, files: Mapping[str, Any], *, create_pr: bool) -
     """Refuse what zoo does not do to other people's repositories.
 
     Raises:
-        AccessError: to write without a pull request.
         UsageError: to propose more than a card and results.
+        AccessError: to write without a pull request.
     """
-    if not create_pr:
-        raise AccessError(
-            f"{repo_id} is not yours.",
-            why="zoo writes to other people's repositories by pull request only, and only when asked",
-            fix=f"zoo push RUN {repo_id} --create-pr",
-        )
     more = [path for path in files if not path.startswith(RESULTS_FOLDER)]
     if more:
         raise UsageError(
             f"{repo_id} is not yours: zoo proposes a change of its card, and nothing else.",
             why=f"there are {len(more)} more files, such as {brief(more[0])}",
+            fix="push it to a repository of your own",
+        )
+    if not create_pr:
+        raise AccessError(
+            f"{repo_id} is not yours.",
+            why="zoo writes to other people's repositories by pull request only, and only when asked",
+            fix=f"the same command with --create-pr --yes-open-pr-on {repo_id}",
         )
 
 
@@ -96,7 +100,7 @@ def check_consent(repo_id: str, agreed: str | None) -> None:
         raise AccessError(
             f"{repo_id} is not yours, and you did not confirm that its owner shall get a pull request.",
             why="its name was not typed" if agreed is None else f"what was typed is {brief(agreed)}",
-            fix=f"zoo push RUN {repo_id} --create-pr --yes-open-pr-on {repo_id}",
+            fix=f"the same command with --create-pr --yes-open-pr-on {repo_id}",
         )
 
 
@@ -116,7 +120,7 @@ def check_invitation(repo_id: str, metadata: Mapping[str, Any]) -> None:
         raise AccessError(
             f"{repo_id} takes no pull requests by zoo.",
             why=f"the metadata of its card say {_KEY}: no-pr",
-            fix="zoo card RUN -o card.md   writes a card to send to its owner yourself",
+            fix="send its owner a card yourself: zoo card writes one",
         )
 
 
@@ -133,22 +137,34 @@ def _word(said: Any) -> str:
     return re.sub(r"[^a-z0-9]", "", str(said).lower()) if isinstance(said, str | int) else "?"
 
 
-def invitation(account: Account, told: str) -> str:
-    """Text of a pull request, of at most 15 lines.
+def invitation(account: Account, publication: Publication) -> str:
+    """Text of a pull request, of at most 15 lines, which calls nobody but by its own name.
 
     Args:
         account: who asked for it.
-        told: how what it adds was made.
+        publication: what it proposes.
     """
-    lines = [brief(line, _LONGEST_LINE) for line in told.strip().splitlines() if line.strip()]
-    return "\n".join(
-        [
-            *lines[:_LINES_OF_ACCOUNT],
-            "",
-            f"@{account.name} made this with zookeeper, by hand, for this repository alone.",
-            "Of README.md it changes one block of metadata and one marked section; every other byte stays.",
-            "",
-            "To decline for good, close this pull request, or write `zookeeper: no-pr` into the metadata",
-            "of the card: zookeeper then opens no other one here.",
-        ]
+    told = [brief(line, _LONGEST_LINE) for line in publication.account.strip().splitlines()]
+    closing = (
+        f"{account.name} made this by hand, with the tool "
+        "[zookeeper](https://pypi.org/project/hf-zoo/), for this repository alone. It touches no more than "
+        f"{_touched(publication)}; every other byte stays. To decline for good, close it, or write "
+        f"`{_KEY}: no-pr` into the card's metadata: zookeeper then opens no other one here."
     )
+    return "\n\n".join(filter(None, [_calling_nobody("\n".join(told[:_LINES_OF_ACCOUNT])), closing]))
+
+
+def _touched(publication: Publication) -> str:
+    files = [f"the file `{brief(path, _LONGEST_PATH).replace('`', '')}`" for path in publication.files]
+    parts = ["one block of metadata in README.md"] if publication.card.metadata else []
+    parts += ["one marked section of README.md"] if publication.card.body.strip() else []
+    return " and ".join([*parts, *(files if len(files) == 1 else [f"{len(files)} files"] if files else [])])
+
+
+def _calling_nobody(markdown: str) -> str:
+    """Markdown in which no ``@name`` notifies anybody; what is code is left as it is."""
+
+    def quiet(found: re.Match[str]) -> str:
+        return "`@`" if found[0] == "@" else found[0]
+
+    return _CODE_OR_CALL.sub(quiet, markdown)

@@ -29,6 +29,7 @@ from zookeeper.results import Run, Trial
 
 _SIZE = 4.4, 3.4  # inches
 _DECADE = 10
+_FARTHEST = 3  # from a curve, by how much it spans, that the axis goes to show something else
 
 
 def draw_curve(run: Run, path: Path) -> None:
@@ -67,8 +68,8 @@ def _draw_shares(run: Run, path: Path) -> None:
         sentences = [trials[0].sentences["train"] for trials in run.curve.values()]
         _share_axis(axes, list(run.curve), sentences)
         axes.set_xlabel(f"of the training data, {run.target.counted_in}")
-        _label(axes, run, split, levels[max(levels)])
         more = ["band: standard deviation between seeds"] if len(run.seeds) > 1 else []
+        more += _label(axes, run, split, levels[max(levels)])
         write_title(axes, title, [*_of_run(run), *more])
 
 
@@ -99,13 +100,15 @@ def _draw_passes(run: Run, path: Path) -> None:
             facts.append("bold: mean over seeds")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("passes over the training data")
-        _label(axes, run, "validation", Level.of(value for _, value in kept))
+        facts += _label(axes, run, "validation", Level.of(value for _, value in kept))
         write_title(axes, title, facts)
 
 
 def _passes(trial: Trial) -> dict[int, float]:
-    """The metric after each pass for which it is defined."""
-    return {epoch.number: epoch.metric for epoch in trial.history if epoch.metric is not None}
+    """The metric after each pass for which it is defined; what stands before training is none."""
+    return {
+        epoch.number: epoch.metric for epoch in trial.history if epoch.number and epoch.metric is not None
+    }
 
 
 def _metric_axes(figure: Any, run: Run) -> Any:
@@ -115,14 +118,22 @@ def _metric_axes(figure: Any, run: Run) -> Any:
     return axes
 
 
-def _label(axes: Any, run: Run, split: str, reached: Level | None) -> None:
-    """At the right what was reached, and the commonest answer as a line."""
+def _label(axes: Any, run: Run, split: str, reached: Level | None) -> list[str]:
+    """At the right what was reached, and the commonest answer as a line.
+
+    Returns:
+        The commonest answer as a fact, where it is so far off that its line would flatten all others.
+    """
     labels = [(reached.mean, f"{count(len(run.seeds), 'seed')}\n{reached}")] if reached else []
     commonest = run.majority.get(split)
-    if commonest is not None:
+    low, high = axes.dataLim.intervaly
+    room = _FARTHEST * (high - low)
+    near = commonest is not None and low - room <= commonest <= high + room
+    if commonest is not None and near:
         axes.axhline(commonest, color=VERMILLION, lw=1.2, ls=DASHES)
         labels.append((commonest, f"the commonest answer\n{commonest:.4f}"))
     label_levels(axes, labels, lines=2)
+    return [] if commonest is None or near else [f"the commonest answer: {commonest:.4f}"]
 
 
 def _draw_levels(axes: Any, levels: Mapping[float, Level]) -> None:

@@ -48,7 +48,7 @@ def draw_gains(selection: Selection, path: Path) -> None:
         axes.bar(at, [pick.gain for pick in picks], width=0.62, color=SKY, label="what a pick adds")
         axes.plot(at, [pick.total for pick in picks], "o-", color=BLUE, ms=5, label="all picks so far")
         if selection.band:
-            _band(axes, selection.band, color=BLUE, alpha=0.3, zorder=1.5)
+            _band(axes, selection.band, k, color=BLUE, alpha=0.3, zorder=1.5)
         axes.axhline(0, color=FAINT, lw=0.8)
         axes.set_xlim(1 - _ASIDE, k + _ASIDE)
         axes.set_xticks(
@@ -58,7 +58,7 @@ def draw_gains(selection: Selection, path: Path) -> None:
             label.set_rotation_mode("anchor")
         axes.tick_params(axis="x", length=0)
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_ylabel("nats" if selection.by == "mutual information" else "nats per example")
+        axes.set_ylabel(selection.unit)
         rule(axes)
         _compare(axes, selection)
         axes.legend(
@@ -81,22 +81,26 @@ def _of_selection(selection: Selection) -> list[str]:
 
 
 def _compare(axes: Any, selection: Selection) -> None:
-    """Other ways of choosing as many, named at the right: a band for random sets, a line for each other."""
+    """Other ways of choosing as many, named at the right: a band for random sets, a line for each other.
+
+    What is known of as many only is drawn at the last pick.
+    """
     k = len(selection.picks)
     levels: list[tuple[float, str]] = []
     for control in selection.controls:
-        if control.spread:
-            each_size = selection.random or [Estimate(control.value, *control.spread)] * k
-            _band(axes, [(each.low, each.high) for each in each_size], color=MUTED, zorder=0)
-            _level(axes, [each.value for each in each_size])
-        else:
-            _level(axes, [control.value] * k)
+        drawn = selection.random if control.spread and selection.random else [_estimate(control)]
+        _band(axes, [(each.low, each.high) for each in drawn], k, color=MUTED, zorder=0)
+        _level(axes, [each.value for each in drawn], k)
         levels.append((control.value, _control_label(control, k)))
     if selection.optimum:
         best = selection.optimum
-        _level(axes, [best.value] * k)
+        _level(axes, [best.value], k)
         levels.append((best.value, "best set" if best.proven else "best set that was found"))
     label_levels(axes, levels)
+
+
+def _estimate(control: Control) -> Estimate:
+    return Estimate(control.value, *(control.spread or (control.value, control.value)))
 
 
 def _control_label(control: Control, k: int) -> str:
@@ -105,19 +109,19 @@ def _control_label(control: Control, k: int) -> str:
     return shown(control.name)
 
 
-def _level(axes: Any, values: Sequence[float]) -> None:
-    axes.plot(*_to_the_edges(values), ls=_DASHES, lw=0.9, color=FAINT, zorder=1)
+def _level(axes: Any, values: Sequence[float], k: int) -> None:
+    axes.plot(*_to_the_edges(values, k), ls=_DASHES, lw=0.9, color=FAINT, zorder=1)
 
 
-def _band(axes: Any, ends: Sequence[tuple[float | None, float | None]], **style: Any) -> None:
+def _band(axes: Any, ends: Sequence[tuple[float | None, float | None]], k: int, **style: Any) -> None:
     low, high = np.array(ends, dtype=np.float64).T
-    places, floor = _to_the_edges(low)
-    axes.fill_between(places, floor, _to_the_edges(high)[1], lw=0, **style)
+    places, floor = _to_the_edges(low, k)
+    axes.fill_between(places, floor, _to_the_edges(high, k)[1], lw=0, **style)
 
 
-def _to_the_edges(values: ArrayLike) -> tuple[Array, Array]:
-    """Places and heights of values at 1, 2, ..., which go on as they are to the edges of the axes."""
+def _to_the_edges(values: ArrayLike, k: int) -> tuple[Array, Array]:
+    """Places and heights of values at the last of 1, ..., k, which go on as they are to both sides."""
     heights = np.pad(np.asarray(values, dtype=np.float64), 1, mode="edge")
-    places = np.arange(len(heights), dtype=np.float64)
+    places = np.arange(len(heights), dtype=np.float64) + k + 2 - len(heights)
     places[[0, -1]] += [1 - _ASIDE, _ASIDE - 1]
     return places, heights

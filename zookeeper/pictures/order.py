@@ -1,4 +1,4 @@
-"""Checkpoints in the order of a ranking, with intervals, tiers, and what one would have got without it."""
+"""Checkpoints in the order of a ranking, with distances, tiers, and what one would have got without it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from zookeeper.arrangement import beside_first
 from zookeeper.errors import UsageError
 from zookeeper.pictures.page import (
     BLUE,
@@ -21,16 +22,17 @@ from zookeeper.pictures.page import (
 )
 from zookeeper.pictures.words import score_title, shown, whole_percent
 from zookeeper.plain import count
-from zookeeper.results import Estimate, Ranking, Score
+from zookeeper.results import Ranking, Score
 
 _WIDTH, _ROW = 4.6, 0.21  # inches
 _SIZE = 8.5  # of names, in points
 
 
 def draw_ranking(ranking: Ranking, path: Path) -> None:
-    """Checkpoints, best first, by the score that orders them, with its interval and the tiers.
+    """Checkpoints, best first, by the score that orders them, with the tiers.
 
-    What one would have got without reading anything is below them, each with a line to read it by.
+    The bar of each holds its distance to the first, which has none. What one would have got without reading
+    anything is below them, each with a line to read it by.
 
     Args:
         ranking: of more than 60 the first 60 are drawn.
@@ -48,7 +50,7 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
     with picture(path, title) as figure:
         height = _ROW * (len(scores) + len(ranking.baselines) + 0.6)
         axes = whole_axes(figure, _WIDTH, height)
-        _draw_scores(axes, [score.estimates[ranking.by] for score in scores])
+        _draw_scores(axes, beside_first(ranking)[: len(scores)])
         _draw_baselines(axes, [one.value for one in ranking.baselines], first=len(scores))
         names = [*(score.name for score in scores), *(one.name for one in ranking.baselines)]
         axes.set_yticks(range(len(names)), [shown(name) for name in names], size=_SIZE)
@@ -62,12 +64,12 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
         write_title(axes, title, _of_ranking(ranking))
 
 
-def _draw_scores(axes: Any, estimates: Sequence[Estimate]) -> None:
-    """A dot and a bar for each."""
-    for row, each in enumerate(estimates):
-        if each.low is not None and each.high is not None:
-            axes.plot([each.low, each.high], [row, row], color=BLUE, lw=1.6, alpha=0.5, solid_capstyle="butt")
-    axes.plot([each.value for each in estimates], range(len(estimates)), "o", color=BLUE, ms=DOT, mew=0)
+def _draw_scores(axes: Any, scores: Sequence[tuple[float, float, float]]) -> None:
+    """A dot for each, and a bar where its distance to the first may vary."""
+    for row, (_, low, high) in enumerate(scores):
+        if high > low:
+            axes.plot([low, high], [row, row], color=BLUE, lw=1.6, alpha=0.5, solid_capstyle="butt")
+    axes.plot([value for value, _, _ in scores], range(len(scores)), "o", color=BLUE, ms=DOT, mew=0)
 
 
 def _draw_baselines(axes: Any, values: Sequence[float], *, first: int) -> None:
@@ -92,7 +94,8 @@ def _bracket(axes: Any, scores: Sequence[Score]) -> None:
 def _of_ranking(ranking: Ranking) -> list[str]:
     facts = [f"{shown(ranking.split)} split"]
     if ranking.replicates:
-        facts.append(f"bar: {whole_percent(ranking.level)} over {ranking.replicates} bootstrap replicates")
+        level = whole_percent(ranking.level)
+        facts.append(f"bar: distance to the first in {level} of {ranking.replicates} bootstrap replicates")
     if any(score.tier for score in ranking.scores):
         facts.append("one letter: cannot be told apart")
     if len(ranking.scores) > NAMED_UP_TO:

@@ -58,6 +58,7 @@ def _panels(report: Report, zoo: Arranged | None) -> list[Panel]:
     found = [
         report.ranking and order.panel(report.ranking),
         report.selection and gains.panel(report.selection),
+        report.unlabelled and gains.panel(report.unlabelled),
         zoo and heat.panel(zoo),
         zoo and plane.panel(zoo, report.checkpoints, picks),
         passes.panel(report.runs),

@@ -16,7 +16,7 @@ from zookeeper.report.parts import Column, Panel, Table, figure, names, whole
 from zookeeper.results import Comparison, Contender, spread_of
 
 _VIOLIN_FROM = 20  # dots; fewer have no shape
-_TOP, _STRIP, _ROW = 14.0, 108.0, 46.0
+_TOP, _STRIP, _ROW = 28.0, 108.0, 46.0
 _DOT = 4.0
 _CURVE = 80  # points
 
@@ -46,11 +46,15 @@ class _Standing(NamedTuple):
 
     @classmethod
     def of(cls, found: Comparison, one: Contender) -> _Standing | None:
-        spread, n = spread_of(one.values), len(found.random)
+        spread = spread_of(one.values)
         if spread.mean is None:
             return None
         half = spread.deviation or 0.0
-        beaten = f"above {1 + n - found.rank(one)} of {n} random ensembles" if n else ""
+        beaten = (
+            f"above {words.placed(found, one)} random ensembles, {words.chance(found, one)}"
+            if found.random
+            else ""
+        )
         return cls(words.shown(one.name), spread.mean, spread.mean - half, spread.mean + half, beaten)
 
 
@@ -73,7 +77,7 @@ def _upshot(found: Comparison) -> str:
     if not len(random):
         return f"{said}."
     median = words.number(float(np.median(random)))
-    return f"{said}, {standing.beaten} (p\u00a0=\u00a0{found.p(one):.2g}); the median of these is {median}."
+    return f"{said}, {standing.beaten}; the median of these is {median}."
 
 
 def _reading(found: Comparison) -> str:
@@ -101,7 +105,7 @@ def _drawing(found: Comparison) -> Markup:
     return svg.drawing(
         f"{words.metric(found.metric)} of {count(len(standings), 'ensemble')} beside {heading}",
         svg.WIDTH,
-        bottom + 44,
+        bottom + 26,
         *svg.across(scale, _TOP, bottom, f"{words.metric(found.metric)}, {words.shown(found.split)}"),
         *_strip(scale, random, area, heading),
         svg.line((chosen, _TOP), (chosen, bottom), "chosen"),

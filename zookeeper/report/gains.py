@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from markupsafe import Markup
 
@@ -11,7 +12,9 @@ from zookeeper.report import svg, words
 from zookeeper.report.parts import Column, Panel, Table, figure, name, names, part, whole
 from zookeeper.results import Control, Estimate, Selection
 
-_ROW, _TOP = 34.0, 14.0
+T = TypeVar("T")
+
+_ROW, _TOP = 34.0, 28.0
 
 
 def panel(found: Selection) -> Panel | None:
@@ -19,8 +22,8 @@ def panel(found: Selection) -> Panel | None:
     if not found.picks:
         return None
     return Panel(
-        id="gains",
-        title="What the chosen say",
+        id="gains" if found.target is None else "gains-target",
+        title=f"What the chosen say of {_subject(found)}",
         upshot=_upshot(found),
         reading=_reading(found),
         figures=(_drawing(found),),
@@ -31,7 +34,7 @@ def panel(found: Selection) -> Panel | None:
 def _upshot(found: Selection) -> str:
     said = (
         f"{count(len(found.picks), 'pick')} of {found.n_checkpoints:,}, by {found.by}, come to "
-        f"{words.number(found.picks[-1].total, 3)} {words.unit(found)}"
+        f"{words.number(found.picks[-1].total, 3)} {found.unit}"
     )
     control = next((each for each in found.controls if each.spread), None)
     if control is None:
@@ -50,9 +53,11 @@ def _reading(found: Selection) -> str:
         bands.append("the blue band holds 90 % of the totals over resampled sentences")
     if found.random:
         bands.append("the grey one those of as many checkpoints drawn at random, its dashes their mean")
+    elif _random(found):
+        bands.append("the grey one at the last pick those of as many checkpoints drawn at random")
     return (
         "From the top: after each pick, the point says what all picks so far tell about "
-        f"{_subject(found)}, in {words.unit(found)}; the bar is what the pick itself adds"
+        f"{_subject(found)}, in {found.unit}; the bar is what the pick itself adds"
         + (f". Round the curve, {'; '.join(bands)}" if bands else "")
         + ". A short bar means that the pick says little that others had not said."
     )
@@ -60,10 +65,11 @@ def _reading(found: Selection) -> str:
 
 def _drawing(found: Selection) -> Markup:
     labels = [words.shown(pick.name) for pick in found.picks]
-    levels = sorted(_levels(found))
+    levels = list(_levels(found))
     left = svg.gutter(labels)
     totals = [pick.total for pick in found.picks]
-    ends = [end for band in (*found.band, *_ends(found.random)) for end in band]
+    random = _random(found)
+    ends = [end for band in (*found.band, *_ends(random)) for end in band]
     scale = svg.Scale.over(
         [0.0, *totals, *ends, *(value for value, _ in levels)], left, svg.WIDTH - 12, margin=0.03
     )
@@ -72,13 +78,13 @@ def _drawing(found: Selection) -> Markup:
     return svg.drawing(
         f"Gain curve of {count(len(labels), 'pick')}; its numbers are below",
         svg.WIDTH,
-        bottom + 48 + 18 * len(levels),
+        bottom + 30 + 18 * len(levels),
         *svg.beneath(scale, levels, bottom - 5, bottom, "thread"),
-        *svg.across(scale, _TOP, bottom, f"{words.unit(found)}, of all picks so far"),
-        *_band(scale, places, _ends(found.random), "random"),
+        *svg.across(scale, _TOP, bottom, f"{found.unit}, of all picks so far"),
+        *_band(scale, places[-len(random) :], _ends(random), "random"),
         *_band(scale, places, found.band, "band"),
         *_bars(found, scale, places),
-        *_line(scale, places, [each.value for each in found.random], "dashed"),
+        *_line(scale, places[-len(random) :], [each.value for each in random], "dashed"),
         *_line(scale, places, totals, "curve"),
         *(svg.dot(scale(total), y, 4.5, "point") for total, y in zip(totals, places, strict=True)),
         *(
@@ -87,6 +93,13 @@ def _drawing(found: Selection) -> Markup:
             for mark in svg.row_name(left, y, row, label)
         ),
     )
+
+
+def _random(found: Selection) -> list[Estimate]:
+    """What as many come to that are drawn at random, after each pick or, where no more is known, the last."""
+    if found.random:
+        return list(found.random)
+    return [Estimate(each.value, *each.spread) for each in found.controls if each.spread][:1]
 
 
 def _ends(estimates: Sequence[Estimate]) -> list[tuple[float, float]]:
@@ -100,7 +113,7 @@ def _band(
     scale: svg.Scale, places: Sequence[float], ends: Sequence[tuple[float, float]], class_: str
 ) -> Iterator[Markup]:
     if ends:
-        rows = list(zip(ends, places, strict=False))
+        rows = list(_in_rows(ends, places))
         low = [(scale(low), y) for (low, _), y in rows]
         high = [(scale(high), y) for (_, high), y in rows]
         yield svg.path(svg.trace([*low, *reversed(high)], closed=True), class_)
@@ -110,7 +123,15 @@ def _line(
     scale: svg.Scale, places: Sequence[float], values: Sequence[float], class_: str
 ) -> Iterator[Markup]:
     if values:
-        yield svg.path(svg.trace((scale(value), y) for value, y in zip(values, places, strict=False)), class_)
+        yield svg.path(svg.trace((scale(value), y) for value, y in _in_rows(values, places)), class_)
+
+
+def _in_rows(values: Sequence[T], places: Sequence[float]) -> Iterator[tuple[T, float]]:
+    """Values with their heights; a single one fills its row."""
+    if len(values) == 1:
+        yield from ((values[0], places[0] + half) for half in (-_ROW / 2, _ROW / 2))
+    else:
+        yield from zip(values, places, strict=False)
 
 
 def _bars(found: Selection, scale: svg.Scale, places: Sequence[float]) -> Iterator[Markup]:
@@ -141,7 +162,7 @@ def _tables(found: Selection) -> Iterator[Table]:
         (
             whole("pick"),
             name(),
-            figure(f"gain, {words.unit(found)}"),
+            figure(f"gain, {found.unit}"),
             figure("all so far"),
             figure("5\u00a0%"),
             figure("95\u00a0%"),
@@ -173,7 +194,7 @@ def _tables(found: Selection) -> Iterator[Table]:
             "Other ways of choosing as many",
             (
                 Column("way", words.shown, "name"),
-                figure(words.unit(found)),
+                figure(found.unit),
                 figure("5\u00a0%"),
                 figure("95\u00a0%"),
                 part("sets below the choice"),

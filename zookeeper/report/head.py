@@ -73,6 +73,13 @@ def _clauses(report: Report) -> Iterator[str]:
             f"run {run.id} of {count(len(run.members), 'member')} reaches "
             f"{words.metric(run.metric)} {words.spread(run.results[split])} on {split}"
         )
+    found = report.comparison
+    if found and found.random and found.contenders:
+        asked = found.contenders[0]
+        yield (
+            f"the ensemble {words.shown(asked.name)} is above {words.placed(found, asked)} random ensembles, "
+            f"{words.chance(found, asked)}"
+        )
 
 
 def _split(run: Run) -> str | None:
@@ -90,7 +97,7 @@ def _figures(report: Report) -> Iterator[Fact]:
         total = words.number(report.selection.picks[-1].total, 2)
         yield (
             total,
-            f"{words.unit(report.selection)} that {count(len(report.selection.picks), 'pick')} say",
+            f"{report.selection.unit} that {count(len(report.selection.picks), 'pick')} say",
         )
     if report.ranking and report.ranking.scores:
         first = report.ranking.scores[0]
@@ -103,8 +110,8 @@ def _figures(report: Report) -> Iterator[Fact]:
         yield words.number(run.results[split].mean, 3), f"{words.metric(run.metric)}, {split}"
     found = report.comparison
     if found and found.random and found.contenders:
-        n = len(found.random)
-        yield f"{1 + n - found.rank(found.contenders[0])} of {n}", "random ensembles beaten"
+        asked = found.contenders[0]
+        yield words.placed(found, asked), f"random ensembles it is above, {words.chance(found, asked)}"
 
 
 def _facts(report: Report, target: Target | None) -> Iterator[Fact]:

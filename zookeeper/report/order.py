@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from zookeeper.arrangement import beside_first
 from zookeeper.plain import count
 from zookeeper.report import svg, words
 from zookeeper.report.parts import Column, Panel, Table, figure, name, whole
 from zookeeper.results import Estimate, Ranking, Score
 
-_ROW, _TOP, _TIERS = 22.0, 14.0, 36.0
+_TOP, _TIERS, _MARGIN = 28.0, 36.0, 8.0
 _DRAWN_UP_TO = 100
 _UNFOLDED_UP_TO = 30
 
@@ -26,7 +28,7 @@ def panel(found: Ranking) -> Panel | None:
         title=f"Who serves {words.target(found.target)}",
         upshot=_upshot(found),
         reading=_reading(found),
-        figures=(_drawing(found, found.scores[:_DRAWN_UP_TO]),),
+        figures=(_drawing(found, _WIDE) + _drawing(found, _NARROW),),
         tables=tuple(_tables(found)),
     )
 
@@ -56,35 +58,58 @@ def _reading(found: Ranking) -> str:
     return f"{'; '.join(parts)}. The axis does not begin at 0."
 
 
-def _span(first: float, score: Score, by: str) -> tuple[float, float, float]:
-    """Value of a score, and where it may lie beside that of the first."""
-    value, behind = score.estimates[by].value, score.behind
-    if behind is None or behind.low is None or behind.high is None:
-        return value, value, value
-    return value, first - behind.high, first - behind.low
+class _Sheet(NamedTuple):
+    """Room for a drawing: with names beside the dots, or on a narrow sheet above them."""
+
+    width: float
+    row: float
+    narrow: bool
+
+    def left(self, labels: Sequence[str]) -> float:
+        """Where the dots begin."""
+        return _MARGIN if self.narrow else svg.gutter(labels)
+
+    @property
+    def right(self) -> float:
+        """Where they end, and the tiers begin."""
+        return self.width - _TIERS
+
+    def dot(self, row: int) -> float:
+        """The height of a dot."""
+        return _TOP + (row + (0.7 if self.narrow else 0.5)) * self.row
+
+    def named(self, row: int, label: str, left: float) -> Iterator[Markup]:
+        """The name of a row."""
+        if self.narrow:
+            yield svg.text(_MARGIN, _TOP + (row + 0.4) * self.row, f"{row + 1} {label}", "n")
+        else:
+            yield from svg.row_name(left, self.dot(row), row + 1, label)
 
 
-def _drawing(found: Ranking, scores: Sequence[Score]) -> Markup:
+_WIDE, _NARROW = _Sheet(svg.WIDTH, 22.0, narrow=False), _Sheet(400.0, 38.0, narrow=True)
+
+
+def _drawing(found: Ranking, sheet: _Sheet) -> Markup:
+    scores = found.scores[:_DRAWN_UP_TO]
     labels = [words.shown(score.name) for score in scores]
-    left, right = svg.gutter(labels), svg.WIDTH - _TIERS
-    best = scores[0].estimates[found.by].value
-    spans = [_span(best, score, found.by) for score in scores]
-    floors = sorted(
+    left, right = sheet.left(labels), sheet.right
+    spans = beside_first(found)[: len(scores)]
+    floors = [
         (each.value, f"{words.shown(each.name)}  {words.number(each.value)}") for each in found.baselines
-    )
-    scale = svg.Scale.over(
-        [end for span in spans for end in span] + [value for value, _ in floors], left, right
-    )
-    bottom = _TOP + len(scores) * _ROW
+    ]
+    ends = [end for span in spans for end in span] + [value for value, _ in floors]
+    scale = svg.Scale.over(ends, left, right)
+    bottom = _TOP + len(scores) * sheet.row
     return svg.drawing(
         f"{words.score(found.by)} of {count(len(scores), 'checkpoint')}; its numbers are below",
-        svg.WIDTH,
-        bottom + 48 + 18 * len(floors),
-        *_stripes(len(scores), left, right),
-        *svg.beneath(scale, floors, _TOP, bottom, "floor"),
+        sheet.width,
+        bottom + 30 + 18 * len(floors),
+        *_stripes(sheet, len(scores), left),
+        *svg.beneath(scale, floors, _TOP, bottom, "floor", sheet.width),
         *svg.across(scale, _TOP, bottom, _title(found)),
-        *_dots(scale, labels, spans, left),
-        *_tiers(scores, right + 10),
+        *_dots(scale, sheet, labels, spans),
+        *_tiers(sheet, scores),
+        class_="narrow" if sheet.narrow else "broad",
     )
 
 
@@ -95,28 +120,28 @@ def _title(found: Ranking) -> str:
     return f"{words.score(found.by)}, {words.shown(found.split)}, {layer} of each"
 
 
-def _stripes(n: int, left: float, right: float) -> Iterator[Markup]:
+def _stripes(sheet: _Sheet, n: int, left: float) -> Iterator[Markup]:
     for row in range(1, n, 2):
-        yield svg.rectangle(left, _TOP + row * _ROW, right - left, _ROW, "stripe")
+        yield svg.rectangle(left, _TOP + row * sheet.row, sheet.right - left, sheet.row, "stripe")
 
 
 def _dots(
-    scale: svg.Scale, labels: Sequence[str], spans: Sequence[tuple[float, float, float]], left: float
+    scale: svg.Scale, sheet: _Sheet, labels: Sequence[str], spans: Sequence[tuple[float, float, float]]
 ) -> Iterator[Markup]:
     for row, (label, (value, low, high)) in enumerate(zip(labels, spans, strict=True)):
-        y = _TOP + (row + 0.5) * _ROW
-        yield from svg.row_name(left, y, row + 1, label)
+        y = sheet.dot(row)
+        yield from sheet.named(row, label, scale.start)
         if high > low:
             yield svg.line((scale(low), y), (scale(high), y), "whisker")
         yield svg.dot(scale(value), y, 4.5, "point", svg.titled(words.number(value)))
 
 
-def _tiers(scores: Sequence[Score], x: float) -> Iterator[Markup]:
-    row = 0
+def _tiers(sheet: _Sheet, scores: Sequence[Score]) -> Iterator[Markup]:
+    x, row = sheet.right + 10, 0
     for tier, members in groupby(score.tier for score in scores):
         n = len(list(members))
         if tier is not None:
-            top, bottom = _TOP + row * _ROW + 4, _TOP + (row + n) * _ROW - 4
+            top, bottom = _TOP + row * sheet.row + 4, _TOP + (row + n) * sheet.row - 4
             yield svg.path(svg.trace([(x, top), (x + 5, top), (x + 5, bottom), (x, bottom)]), "bracket")
             yield svg.text(x + 12, (top + bottom) / 2 + 4, words.shown(tier), "strong")
         row += n

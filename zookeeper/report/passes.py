@@ -105,9 +105,8 @@ def _by_pass(runs: Sequence[Run]) -> Markup | None:
 
 
 def _passes(x: svg.Scale) -> Iterator[Markup]:
-    for value, label in x.ticks(8):
-        if value == int(value):
-            yield svg.text(x(value), _TOP + _HEIGHT + 18, label, "m c")
+    for value, label in x.ticks(8, least=1):
+        yield svg.text(x(value), _TOP + _HEIGHT + 18, label, "m c")
     yield svg.text(_LEFT, _TOP + _HEIGHT + 38, "passes over the training data", "m")
 
 

@@ -151,9 +151,9 @@ class Scale:
         """The place of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
-    def ticks(self, most: int = 6) -> list[tuple[float, str]]:
-        """Round values on it with their labels, at most so many."""
-        step = _round_step((self.high - self.low) / most)
+    def ticks(self, most: int = 6, least: float = 0.0) -> list[tuple[float, str]]:
+        """Round values on it with their labels, at most so many, and so far apart at least."""
+        step = _round_step(max((self.high - self.low) / most, least))
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         first = math.ceil(self.low / step - 1e-9)
         values = [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -172,16 +172,28 @@ def row_name(left: float, y: float, place: int, label: str) -> Iterator[Markup]:
 
 
 def beneath(
-    scale: Scale, levels: Sequence[tuple[float, str]], top: float, bottom: float, class_: str
+    scale: Scale,
+    levels: Sequence[tuple[float, str]],
+    top: float,
+    bottom: float,
+    class_: str,
+    width: float = WIDTH,
 ) -> Iterator[Markup]:
-    """Upright lines at values, each with its name on a line of its own under the axis."""
-    places = [(scale(value), bottom + 58 + 18 * i) for i, (value, _) in enumerate(levels)]
+    """Upright lines at values, each with its name on a line of its own under the axis.
+
+    Names stand right of their lines where they have room, and the lines of lesser values go further down.
+    """
+    levels = sorted(levels, reverse=True)
+    places = [(scale(value), bottom + 40 + 18 * i) for i, (value, _) in enumerate(levels)]
     for x, y in places:
         yield line((x, top), (x, y - 4), class_)
         yield dot(x, y - 4, 2.5, "mark")
     for (x, y), (_, label) in zip(places, levels, strict=True):
-        before = x + 12 + width_of(label) > WIDTH
-        yield text(x - 8 if before else x + 8, y, label, "n m e" if before else "n m")
+        room = width_of(label) + 4
+        if x + 8 + room <= width:
+            yield text(x + 8, y, label, "n m")
+        else:
+            yield text(max(x - 8, room), y, label, "n m e")
 
 
 def _round_step(least: float) -> float:
@@ -191,11 +203,11 @@ def _round_step(least: float) -> float:
 
 
 def across(scale: Scale, top: float, bottom: float, title: str) -> Iterator[Markup]:
-    """Upright lines to read places by, their values beneath them, and what they are."""
+    """Upright lines to read places by, their values beneath them, and above them what they are."""
     for value, label in scale.ticks():
         yield line((scale(value), top), (scale(value), bottom), "rule")
         yield text(scale(value), bottom + 16, label, "m c")
-    yield text(scale.start, bottom + 34, title, "m")
+    yield text(scale.start, top - 10, title, "m")
 
 
 def upwards(scale: Scale, left: float, right: float, title: str) -> Iterator[Markup]:

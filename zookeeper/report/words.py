@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from zookeeper.plain import shortened, spelt_out
 from zookeeper.records import Target
-from zookeeper.results import Selection, Spread
+from zookeeper.results import Comparison, Contender, Spread, metric_title
 from zookeeper.scores import title_of
 
 _LONGEST = 44
@@ -56,8 +56,19 @@ def spread(found: Spread, decimals: int = 4) -> str:
 
 
 def metric(name: str) -> str:
-    """A metric as words; of a script only its name."""
-    return shown(without_folders(name).replace("_", " "))
+    """A metric as people say it; of a script its name."""
+    return shown(metric_title(without_folders(name)))
+
+
+def placed(found: Comparison, one: Contender) -> str:
+    """How many of the random ensembles one is above: "5 of 6"."""
+    n = len(found.random)
+    return f"{1 + n - found.rank(one)} of {n}"
+
+
+def chance(found: Comparison, one: Contender) -> str:
+    """Of a random ensemble being at least as good: "p = 0.29"."""
+    return f"p\u00a0=\u00a0{found.p(one):.2g}"
 
 
 def score(name: str) -> str:
@@ -74,11 +85,6 @@ def without_folders(name: str) -> str:
 def target(found: Target) -> str:
     """A target, without folders of this machine."""
     return shown(PurePath(found.name).name if found.local else found.name)
-
-
-def unit(found: Selection) -> str:
-    """In which the gains of a selection are measured."""
-    return "nats" if found.by == "mutual information" else "nats per example"
 
 
 def probe(name: str) -> str:

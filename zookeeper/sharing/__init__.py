@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Measured", "Sharing"]
 
+_OTHER: dict[Measured, Measured] = {"signatures": "features", "features": "signatures"}
+
 
 class Sharing:
     """Publishes what a zoo measured, and takes over what others did.
@@ -232,7 +234,7 @@ class Sharing:
             raise DataError(
                 f"{name} holds no {what} of a zoo.",
                 why=None if ground else f"it has no {GROUND}",
-                fix=f"zoo push {what} {name}",
+                fix=f"zoo pull {_OTHER[what]} {name}, if it has those",
             )
         kind = self._kind(what, shelf, ground.probe, dry_run=dry_run)
         held = {str(checkpoint.revision) for checkpoint in self._store.checkpoints()}

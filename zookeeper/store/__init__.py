@@ -517,9 +517,8 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
 
 
 def _damaged(folder: Path, why: str) -> IntegrityError:
-    return IntegrityError(
-        f"a stored file is damaged: {folder}.", why=why, fix="zoo probe computes damaged features again"
-    )
+    made_by = "zoo tune" if _KINDS[Trial] in folder.parts else "zoo probe"
+    return IntegrityError(f"a stored file is damaged: {folder}.", why=why, fix=f"{made_by} makes it again")
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -14,19 +17,33 @@ class Meter:
     """What was used within `metered`.
 
     Attributes:
-        energy: kilowatt-hours; None until it is known, and where nothing estimates it.
+        energy: kilowatt-hours; None until it is known, and where nothing can estimate it.
     """
 
     energy: float | None = None
 
 
 @contextmanager
-def metered() -> Iterator[Meter]:
-    """Within, energy is counted; asks no network and writes no file."""
+def metered(*, whole: bool = True) -> Iterator[Meter]:
+    """Within, energy is counted; asks no network and writes no file.
+
+    Energy is optional: where codecarbon is missing or fails, in whatever way, it stays unknown, and what is
+    within neither ends nor is lost.
+
+    Args:
+        whole: whether all that the energy is stated for happens within; it stays unknown otherwise.
+    """
     meter = Meter()
-    if find_spec("codecarbon") is None:
+    tracker = _tried(_started) if whole else None
+    try:
         yield meter
-        return
+    finally:
+        if tracker is not None:
+            meter.energy = _tried(lambda: _used(tracker))
+
+
+def _started() -> Any:
+    """A tracker of codecarbon that counts."""
     from codecarbon import OfflineEmissionsTracker
 
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
@@ -35,8 +52,19 @@ def metered() -> Iterator[Meter]:
         country_iso_code="USA", save_to_file=False, log_level="critical", allow_multiple_runs=True
     )
     tracker.start()
+    return tracker
+
+
+def _used(tracker: Any) -> float | None:
+    """Kilowatt-hours that it counted up to now, when it stops; None where it counted nothing."""
+    tracker.stop()
+    energy = float(tracker.final_emissions_data.energy_consumed)
+    return energy if 0 < energy < math.inf else None
+
+
+def _tried(step: Callable[[], T]) -> T | None:
+    """What a step of codecarbon gives; None where it fails."""
     try:
-        yield meter
-    finally:
-        tracker.stop()
-    meter.energy = float(tracker.final_emissions_data.energy_consumed)
+        return step()
+    except Exception:  # somebody else's, may fail in any way, and is not worth a training
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,14 +13,10 @@ from numpy.typing import NDArray
 
 from zookeeper.errors import NotFoundError, OfflineError, UsageError
 from zookeeper.records import Kind
+from zookeeper.tuning.ours import Measure, Results, Rows, unfit
 
 # Counting downloads means asking a server that has nothing to do with metrics.
 evaluate.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-
-Rows = NDArray[Any]
-Results = Mapping[str, Any]
-Measure = Callable[[Rows, Rows, NDArray[np.int64]], Results]
-"""From predictions, labels and rows of each sentence, all of rows that count, to named values."""
 
 
 def load(name: str, kind: Kind, *, offline: bool) -> evaluate.EvaluationModule:
@@ -106,12 +102,6 @@ def measure_of(
         return results
 
     return measure
-
-
-def unfit(metric: str, kind: Kind, why: str) -> UsageError:
-    """That a metric compares something else than labels of a kind."""
-    given = {"classes": "one class each", "labels": "several labels at once", "numbers": "numbers"}[kind]
-    return UsageError(f"--metric {metric} does not go with labels that are {given}.", why=why)
 
 
 def _suits(form: Mapping[str, Any], kind: Kind) -> bool:
