@@ -46,7 +46,7 @@ from zookeeper.tuning.materials import Materials
 from zookeeper.tuning.problem import Part, Problem
 from zookeeper.tuning.reptile import meta_trained
 from zookeeper.tuning.room import Room
-from zookeeper.tuning.watch import Watch
+from zookeeper.tuning.watch import Watch, undisturbed
 
 Arrays = Mapping[str, NDArray[Any]]
 ALL = ("bert", "gpt2", "llama", "roberta", "t5")
@@ -678,11 +678,12 @@ def test_a_terminated_command_exits_with_143_and_goes_on(lab: Zoo, zoo: Line, tm
     )
     unfinished = tmp_path / "home" / "unfinished"
     until = time.monotonic() + 40
-    while not list(unfinished.glob("*/lock")):
+    while not list(unfinished.glob("*/state-*")):
         assert time.monotonic() < until
         assert ran.poll() is None
-        time.sleep(0.05)
-    time.sleep(1)
+        if list(unfinished.glob("*/lock")):
+            ran.send_signal(signal.SIGUSR1)  # which is heard once it trains
+        time.sleep(0.1)
     second = zoo(*command)
     assert second.exit_code == 2
     assert f"process {ran.pid} on" in second.stderr
@@ -692,6 +693,15 @@ def test_a_terminated_command_exits_with_143_and_goes_on(lab: Zoo, zoo: Line, tm
     assert "Traceback" not in said
     assert list(unfinished.glob("*/state-*"))
     assert "Interrupted: full" in zoo("runs").stderr
+
+
+def test_nobody_dies_of_a_signal_while_it_is_only_getting_ready() -> None:
+    with pytest.raises(TerminatedError, match="stopped"), undisturbed():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    with undisturbed(alone=False):
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "others would wait for it"
 
 
 def test_what_is_not_interrupted_cannot_go_on(zoo: Line, lab: Zoo) -> None:

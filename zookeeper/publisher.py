@@ -172,15 +172,10 @@ class Publisher:
         from zookeeper import cards
 
         card = self._evaluated(run, repo_id.split("/")[-1], repo_id)
-        text = _with_results(cards.run_card(card), results)
+        files = self._benchmark(card, results)
+        text = _with_results(cards.run_card(card), "eval-results" if files and results == "auto" else results)
         index = {name: value for name, value in text.metadata.items() if name == "model-index"}
-        return Publication(
-            "model",
-            _subject(run),
-            CardText(index, ""),
-            self._benchmark(card, results),
-            account=cards.account_of(card),
-        )
+        return Publication("model", _subject(run), CardText(index, ""), files, account=cards.account_of(card))
 
     def _benchmark(self, card: EvalCard, results: Results) -> dict[str, bytes]:
         """The results of a run in the form of benchmarks, by path."""

@@ -153,7 +153,7 @@ class Tuner:
             ZooError: a member cannot be read, or there is nothing to learn; what is finished is kept.
             KeyboardInterrupt, TerminatedError: it was asked to end; what is going on is kept too.
         """
-        with self._partners(), undisturbed():
+        with self._partners(), undisturbed(alone=self._team.size == 1):
             return self._trials(work, cells)
 
     def _trials(self, work: Work, cells: Sequence[Cell]) -> list[Trial]:

@@ -71,7 +71,7 @@ class Watch:
         """
         if self._ended_by == signal.SIGINT:
             raise KeyboardInterrupt
-        raise TerminatedError("stopped; what was trained is kept.", fix="the same command goes on from there")
+        raise _terminated()
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._ended_by = number
@@ -87,13 +87,28 @@ class Watch:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ignore SIGUSR1 where nobody listens for it yet: what it does else is to end the process."""
+def undisturbed(*, alone: bool = True) -> Iterator[None]:
+    """Where nobody listens yet, ignore SIGUSR1, which would end the process, and end by SIGTERM in order.
+
+    Args:
+        alone: whether no other process waits for this one; who may be waited for must be gone at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    before = {signal.SIGUSR1: signal.signal(signal.SIGUSR1, signal.SIG_IGN)}
+    if alone:
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _terminated()
+
+
+def _terminated() -> TerminatedError:
+    return TerminatedError("stopped; what was trained is kept.", fix="the same command goes on from there")
