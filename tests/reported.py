@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.made_up import TARGET, comparison, learning, run, trial
 from zookeeper.arrangement import correlation
+from zookeeper.publications import Report
 from zookeeper.records import Checkpoint, Outcome, ProbeChoice, Reading, RepoFile, Revision
 from zookeeper.results import (
     Baseline,
@@ -19,7 +20,6 @@ from zookeeper.results import (
     Member,
     Pick,
     Ranking,
-    Report,
     Run,
     Score,
     Selection,

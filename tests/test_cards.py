@@ -47,15 +47,14 @@ from zookeeper.cards import (
 from zookeeper.errors import DegenerateInputError
 from zookeeper.plain import decode, plain
 from zookeeper.plans import Recipe, Request
+from zookeeper.publications import CardText, EvalCard
 from zookeeper.records import Outcome, ProbeChoice, Reading, Revision, Target, TargetSource
 from zookeeper.results import (
     Baseline,
     BestSet,
     Budget,
-    CardText,
     Control,
     Estimate,
-    EvalCard,
     Origin,
     Pick,
     Ranking,

@@ -35,9 +35,10 @@ from zookeeper.errors import (
 )
 from zookeeper.plans import Recipe, Setting
 from zookeeper.predicting import Ensemble, published_run
+from zookeeper.publications import Prediction
 from zookeeper.recipes import recipe_of
 from zookeeper.records import Corpus, TargetSource
-from zookeeper.results import Prediction, Run, Trial
+from zookeeper.results import Run, Trial
 from zookeeper.settings import Settings
 
 Array = NDArray[Any]

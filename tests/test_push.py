@@ -27,7 +27,7 @@ from zookeeper.errors import (
 )
 from zookeeper.hub import Hub
 from zookeeper.hub.changes import _diff
-from zookeeper.results import CardText, Publication
+from zookeeper.publications import CardText, Publication
 from zookeeper.sections import metadata_of, spliced
 
 # huggingface_hub uploads LFS files in a way that its own HTTP client has deprecated.

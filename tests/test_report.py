@@ -23,8 +23,9 @@ from tests.reference.examples import STEADY
 from tests.reported import HOSTILE, covariance, names_of, report
 from zookeeper.arrangement import correlation
 from zookeeper.plain import spelt_out
+from zookeeper.publications import Report
 from zookeeper.report import colours, html, svg
-from zookeeper.results import Covariance, Epoch, Report
+from zookeeper.results import Covariance, Epoch
 
 
 @dataclass

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.reference.examples import STEADY
 from zookeeper.errors import DataError
-from zookeeper.results import CardText
+from zookeeper.publications import CardText
 from zookeeper.sections import left_out, metadata_of, section_of, spliced
 
 MANY = settings(STEADY, max_examples=60)

@@ -25,6 +25,7 @@ from zookeeper.errors import DataError, EmptyZooError, IntegrityError, NetworkEr
 from zookeeper.hub import Hub
 from zookeeper.plain import decode
 from zookeeper.probing import Probing
+from zookeeper.publications import Publication
 from zookeeper.reader import Reader
 from zookeeper.records import (
     BasisSet,
@@ -37,7 +38,6 @@ from zookeeper.records import (
     SignatureSet,
 )
 from zookeeper.reporter import Silent
-from zookeeper.results import Publication
 from zookeeper.settings import Settings
 from zookeeper.sharing import Measured, Sharing, claims, shelf
 from zookeeper.signing import Signing

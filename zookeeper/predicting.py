@@ -30,8 +30,9 @@ from zookeeper.errors import (
     ZooError,
 )
 from zookeeper.plain import decode, encode, spelt_out
+from zookeeper.publications import EvalCard, Prediction
 from zookeeper.records import Checkpoint, Corpus, Dataset, RepoFile, Revision, Target, digest_of
-from zookeeper.results import EvalCard, Member, Prediction, Run
+from zookeeper.results import Member, Run
 from zookeeper.settings import Settings
 from zookeeper.store.files import write
 

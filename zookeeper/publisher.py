@@ -10,21 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zookeeper.errors import AccessError, DataError, IntegrityError, NotFoundError, UsageError
+from zookeeper.publications import CardText, EvalCard, Finding, Publication
 from zookeeper.records import Target
 from zookeeper.reporter import Reporter
-from zookeeper.results import (
-    CardText,
-    Comparison,
-    Estimate,
-    EvalCard,
-    Finding,
-    Publication,
-    Ranking,
-    Run,
-    Selection,
-    Trial,
-    metric_title,
-)
+from zookeeper.results import Comparison, Estimate, Ranking, Run, Selection, Trial, metric_title
 from zookeeper.runner import Runner
 from zookeeper.sections import left_out, spliced
 from zookeeper.settings import Settings

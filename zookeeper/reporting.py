@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
+from zookeeper.publications import Report
 from zookeeper.records import Checkpoint, Target
-from zookeeper.results import Comparison, Covariance, Ranking, Report, Run, Selection
+from zookeeper.results import Comparison, Covariance, Ranking, Run, Selection
 from zookeeper.runner import aim
 from zookeeper.store import Store
 from zookeeper.tuner import versions

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from zookeeper.errors import IntegrityError, UsageError
 from zookeeper.plans import Recipe, Request
+from zookeeper.publications import Repetition, Reproduction
 from zookeeper.recipes import recipe_of
 from zookeeper.records import Revision, TargetSource
-from zookeeper.results import Repetition, Reproduction, Run
+from zookeeper.results import Run
 
 _LEAST_TOLERANCE = 0.005
 

@@ -11,7 +11,7 @@ import yaml
 
 from zookeeper.errors import DataError
 from zookeeper.plain import spelt_out
-from zookeeper.results import CardText
+from zookeeper.publications import CardText
 
 _KEPT = "(kept by zoo; write outside)"
 _NEWLINE = r"\r\n|\r|\n"

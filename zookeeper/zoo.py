@@ -44,6 +44,7 @@ from zookeeper.outcomes import attempt
 from zookeeper.plain import encode
 from zookeeper.plans import Recipe, Request
 from zookeeper.probing import Probing
+from zookeeper.publications import Finding, Push, Report, Reproduction
 from zookeeper.publisher import Publisher, Results
 from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
 from zookeeper.reader import Reader, target_source
@@ -69,15 +70,11 @@ from zookeeper.results import (
     Comparison,
     Convergence,
     Covariance,
-    Finding,
     Forecast,
     Holding,
     Neighbourhood,
     Origin,
-    Push,
     Ranking,
-    Report,
-    Reproduction,
     Run,
     Selection,
     Trial,

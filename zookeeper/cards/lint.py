@@ -14,7 +14,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from zookeeper.cards.text import LOCAL_DATA
 from zookeeper.errors import DataError
 from zookeeper.plain import spelt_out
-from zookeeper.results import CardText, Finding
+from zookeeper.publications import CardText, Finding
 from zookeeper.sections import metadata_of, section_of, spliced
 
 _LONGEST = 100

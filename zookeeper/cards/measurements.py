@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from zookeeper.cards.privacy import publishable
 from zookeeper.cards.text import link, listed, pipeline_of, rendered
+from zookeeper.publications import CardText
 from zookeeper.records import ProbeChoice, Revision, Target
-from zookeeper.results import CardText, Estimate, Pick, Ranking, Score, Selection
+from zookeeper.results import Estimate, Pick, Ranking, Score, Selection
 from zookeeper.scores import SCORES, title_of
 
 _PROBE = "ridge"

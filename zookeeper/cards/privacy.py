@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from zookeeper.plain import decode, plain
-from zookeeper.results import EvalCard, Ranking, Run, Selection
+from zookeeper.publications import EvalCard
+from zookeeper.results import Ranking, Run, Selection
 
 R = TypeVar("R", bound=Run | EvalCard | Ranking | Selection)
 

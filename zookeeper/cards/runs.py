@@ -23,19 +23,9 @@ from zookeeper.cards.text import (
     value,
 )
 from zookeeper.errors import DegenerateInputError
+from zookeeper.publications import CardText, EvalCard
 from zookeeper.recipes import RECIPES
-from zookeeper.results import (
-    LEVEL,
-    CardText,
-    Comparison,
-    Contender,
-    EvalCard,
-    Member,
-    Run,
-    Spread,
-    metric_title,
-    spread_of,
-)
+from zookeeper.results import LEVEL, Comparison, Contender, Member, Run, Spread, metric_title, spread_of
 
 _CHANCE = 0.05
 """From which a place among random ensembles is called near to chance."""

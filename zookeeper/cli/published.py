@@ -8,8 +8,8 @@ from pathlib import Path
 from zookeeper.cli.output import Column, View, number, size
 from zookeeper.cli.views import outcomes
 from zookeeper.plain import plain
+from zookeeper.publications import Finding, Push, Report, Reproduction
 from zookeeper.records import Outcome
-from zookeeper.results import Finding, Push, Report, Reproduction
 
 
 def card(what: str, text: str, written: Sequence[Path] = ()) -> View:

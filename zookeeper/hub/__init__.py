@@ -18,8 +18,8 @@ from zookeeper.hub.listings import checkpoint_of, repository_of
 from zookeeper.hub.places import Place
 from zookeeper.hub.pushing import Errand, account_of, push
 from zookeeper.hub.rights import Account
+from zookeeper.publications import Publication, Push
 from zookeeper.records import Checkpoint, Dataset, RepoFile, Revision
-from zookeeper.results import Publication, Push
 
 __all__ = ["Account", "Hub", "Kind"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from zookeeper.errors import StorageError
 from zookeeper.hub.client import digest_like
+from zookeeper.publications import Publication
 from zookeeper.records import RepoFile, Revision
-from zookeeper.results import Publication
 from zookeeper.sections import left_out, spliced
 
 README = "README.md"

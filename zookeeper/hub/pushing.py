@@ -23,7 +23,7 @@ from zookeeper.hub.client import Client
 from zookeeper.hub.faults import FOREIGN, brief, status_of, unanswered
 from zookeeper.hub.places import MAIN, Place, Pull
 from zookeeper.hub.rights import Account
-from zookeeper.results import Publication, Push
+from zookeeper.publications import Publication, Push
 from zookeeper.sections import metadata_of
 
 TITLE = "zookeeper: "

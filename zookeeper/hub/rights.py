@@ -9,7 +9,7 @@ from typing import Any
 
 from zookeeper.errors import AccessError, UsageError
 from zookeeper.hub.faults import LOGIN, brief, use_another_token
-from zookeeper.results import Publication
+from zookeeper.publications import Publication
 
 RESULTS_FOLDER = ".eval_results/"
 """Where files may be proposed to other people's repositories, beside their card."""

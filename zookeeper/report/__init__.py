@@ -16,11 +16,11 @@ import jinja2
 from markupsafe import Markup
 
 from zookeeper.plain import spelt_out
+from zookeeper.publications import Report
 from zookeeper.report import beside, contents, family, gains, heat, order, passes, plane
 from zookeeper.report.head import head
 from zookeeper.report.heat import Arranged
 from zookeeper.report.parts import Panel
-from zookeeper.results import Report
 
 
 def html(report: Report) -> str:

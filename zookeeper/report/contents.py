@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zookeeper.plain import count, spelt_out
+from zookeeper.publications import Report
 from zookeeper.records import Outcome
 from zookeeper.report import words
 from zookeeper.report.parts import Column, Panel, Table, name, names, whole
-from zookeeper.results import Report
 
 _CODE = "code"
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from zookeeper.arrangement import correlation
 from zookeeper.plain import count
+from zookeeper.publications import Report
 from zookeeper.records import Target
 from zookeeper.report import words
-from zookeeper.results import Report, Run
+from zookeeper.results import Run
 
 Fact = tuple[str, str]
 

@@ -28,6 +28,7 @@ from zookeeper.outcomes import attempt
 from zookeeper.plain import encode
 from zookeeper.probes import PROBES
 from zookeeper.probing import Probing
+from zookeeper.publications import Publication
 from zookeeper.records import (
     BasisKey,
     BasisSet,
@@ -41,7 +42,6 @@ from zookeeper.records import (
     SignatureSet,
 )
 from zookeeper.reporter import Reporter
-from zookeeper.results import Publication
 from zookeeper.sharing.claims import (
     FORMAT,
     Bases,
