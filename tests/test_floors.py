@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "zookeeper"
 
 FLOORS = {
     "errors": 0,
+    "digests": 1,
     "plain": 1,
     "records": 1,
     "registry": 1,

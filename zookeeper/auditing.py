@@ -16,6 +16,7 @@ from zookeeper.results import LEVEL, Estimate, Run, Trial
 from zookeeper.tuning.metrics import Judge
 
 _REPLICATES = 200
+_PARTS = "predictions", "labels", "lengths"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -27,7 +28,7 @@ class Audit:
     Attributes:
         run: with the numbers that are stated.
         judge: that measured them.
-        load: gives the arrays of a trial, as they were stored.
+        load: gives the arrays of a trial as they were stored, those of `read_of` at least.
     """
 
     run: Run
@@ -80,9 +81,12 @@ class Audit:
         return np.array(values)
 
 
+def read_of(trial: Trial) -> list[str]:
+    """Names of the arrays of a trial that an audit reads: what was learned may be large."""
+    return [f"{of}/{split}" for split in trial.results for of in _PARTS]
+
+
 def _predicted(arrays: Arrays, split: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Predictions, labels, and rows of each sentence, of a split."""
-    predictions, labels, lengths = (
-        arrays[f"{what}/{split}"] for what in ("predictions", "labels", "lengths")
-    )
+    predictions, labels, lengths = (arrays[f"{what}/{split}"] for what in _PARTS)
     return predictions, labels, lengths

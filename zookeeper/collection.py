@@ -92,13 +92,14 @@ class Collection:
             raise UsageError(
                 f'no group "{name}".', fix="@selection, @ranking, or @ranking:3 for its first three"
             )
-        revisions = self._selected() if kind == "selection" else self._ranked()
+        revisions = self.selected() if kind == "selection" else self._ranked()
         if not revisions:
             raise NotFoundError(f"there is no {kind} yet.", fix=_HOW[kind])
         kept = revisions[: int(count)] if count else revisions
         return [self.find(str(revision)) for revision in kept]
 
-    def _selected(self) -> Sequence[Revision]:
+    def selected(self) -> Sequence[Revision]:
+        """The picks of the latest selection, in order; none without one."""
         selection = self._store.load_note("selection", Selection)
         return [pick.revision for pick in selection.picks if pick.revision] if selection else []
 

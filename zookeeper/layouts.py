@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
@@ -80,8 +79,3 @@ def unknown_shards(names: Iterable[str], present: Iterable[str]) -> list[str]:
     """Weight files that a shard index names and that are not plain safetensors shards among `present`."""
     known = {path for path in present if _WEIGHTS.fullmatch(path)}
     return sorted({name for name in names if name not in known})
-
-
-def git_blob_digest(data: bytes) -> str:
-    """The name git gives to a file's content, by which small files go on the Hub."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from zookeeper.digests import SHA256, digest_like, size_of
 from zookeeper.errors import CheckpointError, IntegrityError, NotFoundError
 from zookeeper.layouts import CONFIG, architecture_of, model_type_of, needed, problem_of, tokenizer_of
 from zookeeper.records import Checkpoint, RepoFile, Revision, digest_of
@@ -74,9 +74,7 @@ def fetch(checkpoint: Checkpoint, *, advance: Callable[[int], None] = lambda _: 
 
 def _file(folder: Path, name: str) -> RepoFile:
     path = folder / name
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return RepoFile(name, path.stat().st_size, f"sha256:{digest}")
+    return RepoFile(name, size_of(path), digest_like(SHA256, path))
 
 
 def _content_digest(files: tuple[RepoFile, ...]) -> str:

@@ -386,8 +386,7 @@ class _Shelf:
         """The Hub."""
         from zookeeper.hub import Hub
 
-        settings = self._settings
-        return self._given or Hub(settings.endpoint, settings.hub_cache, offline=settings.offline)
+        return self._given or Hub.of(self._settings)
 
     def published(self, name: str | Path, revision: str) -> _Published:
         """The files of a run, by the name of a repository or a folder."""

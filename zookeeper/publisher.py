@@ -201,14 +201,14 @@ class Publisher:
             return {}
 
     def _audit(self, run: Run) -> Audit:
-        from zookeeper.auditing import Audit
+        from zookeeper.auditing import Audit, read_of
         from zookeeper.tuning.metrics import Judge
 
         target = run.target
         judge = Judge.of(run.metric, target.classes, target.kind, offline=self._settings.offline)
         if run.request and judge.script != run.request.script:
             raise changed(f"the metric {run.metric}", "its code has changed")
-        return Audit(run, judge, lambda trial: self._store.arrays(Trial, trial.key.digest))
+        return Audit(run, judge, lambda one: self._store.arrays(Trial, one.key.digest, read_of(one)))
 
     def _pictures(self, subject: Subject) -> dict[str, bytes]:
         """Those that the card of a run shows, by name."""

@@ -175,8 +175,7 @@ class Zoo:
         """The Hub, as the settings name it."""
         from zookeeper.hub import Hub
 
-        settings = self.settings
-        return self._given_hub or Hub(settings.endpoint, settings.hub_cache, offline=settings.offline)
+        return self._given_hub or Hub.of(self.settings)
 
     # Collect
 
@@ -1192,8 +1191,7 @@ class Zoo:
 
     def _selected(self) -> list[str]:
         """Names of the picks of the latest selection."""
-        selection = self.store.load_note("selection", Selection)
-        return [pick.revision.name for pick in selection.picks if pick.revision] if selection else []
+        return [revision.name for revision in self._collection.selected()]
 
 
 def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:

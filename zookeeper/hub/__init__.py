@@ -20,6 +20,7 @@ from zookeeper.hub.pushing import Errand, account_of, push
 from zookeeper.hub.rights import Account
 from zookeeper.publications import Publication, Push
 from zookeeper.records import Checkpoint, Dataset, RepoFile, Revision
+from zookeeper.settings import Settings
 
 __all__ = ["Account", "Hub", "Kind"]
 
@@ -38,6 +39,11 @@ class Hub:
         self.cache = cache
         self.offline = offline
         self._client = Client(endpoint, cache, offline=offline)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Hub:
+        """The one that settings name."""
+        return cls(settings.endpoint, settings.hub_cache, offline=settings.offline)
 
     def checkpoint(self, name: str, revision: str = "main") -> Checkpoint:
         """Resolve a name to the commit it means now, with all that is known without the weights.

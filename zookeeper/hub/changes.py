@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zookeeper.digests import digest_like, size_of
 from zookeeper.errors import StorageError
-from zookeeper.hub.client import digest_like
 from zookeeper.publications import Publication
 from zookeeper.records import RepoFile, Revision
 from zookeeper.sections import left_out, spliced
@@ -70,7 +70,7 @@ class Change:
             changed = {
                 path: wanted[path] for path in sorted(wanted) if _differs(wanted[path], files.get(path))
             }
-            sizes = {path: _size(content) for path, content in changed.items()}
+            sizes = {path: size_of(content) for path, content in changed.items()}
         except OSError as error:
             raise StorageError(f"{error.filename} cannot be read.", why=error.strerror) from error
         return cls(changed, sizes, _diff(old, new), tuple(_notes(old, publication, changed)))
@@ -83,11 +83,9 @@ def _notes(old: str, publication: Publication, changed: Mapping[str, Content]) -
 
 
 def _differs(content: Content, there: RepoFile | None) -> bool:
-    return there is None or _size(content) != there.size or digest_like(there.digest, content) != there.digest
-
-
-def _size(content: Content) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
+    return (
+        there is None or size_of(content) != there.size or digest_like(there.digest, content) != there.digest
+    )
 
 
 def _diff(old: str, new: str) -> str:

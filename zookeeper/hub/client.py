@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import sleep
@@ -17,9 +16,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     validate_repo_id,
 )
 
+from zookeeper.digests import digest_like
 from zookeeper.errors import IntegrityError, OfflineError
 from zookeeper.hub.faults import FOREIGN, Faults, brief, wait
-from zookeeper.layouts import git_blob_digest
 from zookeeper.records import RepoFile, Revision
 
 R = TypeVar("R")
@@ -145,21 +144,6 @@ class Client:
             return _patiently(request, 1 if once else ATTEMPTS)
         except FOREIGN as error:
             raise self._faults.translate(what, error) from error
-
-
-def digest_like(digest: str, content: bytes | Path) -> str:
-    """Digest of the same kind as another: ``git:…`` or ``sha256:…``.
-
-    Args:
-        digest: the other.
-        content: bytes, or the file that holds them.
-    """
-    if digest.startswith("git:"):
-        return f"git:{git_blob_digest(content if isinstance(content, bytes) else content.read_bytes())}"
-    if isinstance(content, bytes):
-        return f"sha256:{hashlib.sha256(content).hexdigest()}"
-    with content.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _patiently(request: Callable[[], R], attempts: int) -> R:

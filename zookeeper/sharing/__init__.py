@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from zookeeper.digests import size_of
 from zookeeper.errors import (
     CheckpointError,
     DataError,
@@ -126,7 +127,7 @@ class Sharing:
             if not shelf.holds(_stem(what, revision)):
                 files |= self._files(_stem(what, revision), record, ground)
         there = {file.path: file.size for file in shelf.files.values()}
-        sizes = there | {path: _size(content) for path, content in files.items()}
+        sizes = there | {path: size_of(content) for path, content in files.items()}
         return Publication(
             "dataset",
             subject=f"{len(measured)} {what} on {ground.probe}, measured by zookeeper",
@@ -333,10 +334,6 @@ def _pinned(revision: Revision) -> Revision:
 def _stem(what: Measured, revision: Revision) -> str:
     """Under which name what was measured of a checkpoint lies."""
     return f"{what}/{revision.repo_id}/{revision.commit}"
-
-
-def _size(content: bytes | Path) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def _ground(choice: ProbeChoice) -> Ground:
