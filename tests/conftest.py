@@ -19,6 +19,7 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "ZOO_DTYPE": "float32",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "ZOO_DEVICE": "cpu",
     "COLUMNS": "80",

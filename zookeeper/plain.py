@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
@@ -10,9 +11,12 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from zookeeper.errors import IntegrityError
+from zookeeper.errors import IntegrityError, UsageError
 
 R = TypeVar("R")
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
+"""Letters of sizes and what they multiply by."""
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
@@ -65,6 +69,18 @@ def shortened(text: str, longest: int) -> str:
 def count(n: int, what: str) -> str:
     """A number of things; `what` is one of them."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def bytes_of(text: str) -> int:
+    """Bytes that a user writes as 500MB or 8GB.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise UsageError(f'"{text}" is no size.', fix="such as 500MB or 8GB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def _escape(char: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from zookeeper import local
+from zookeeper.blocks import Block
 from zookeeper.errors import CheckpointError, DataError, IntegrityError, NotFoundError
 from zookeeper.gathering import Gatherer
 from zookeeper.layouts import COLUMN_FILES, TABLES
@@ -39,7 +40,6 @@ from zookeeper.signatures import Basis, Signature, Signer, screen
 from zookeeper.store import Arrays, Store
 
 if TYPE_CHECKING:
-    from zookeeper.extract import Block
     from zookeeper.hub import Hub
 
 

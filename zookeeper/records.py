@@ -19,6 +19,7 @@ from zookeeper.errors import CheckpointError, DegenerateInputError, UsageError
 Array = NDArray[np.float64]
 Unit = Literal["word", "sentence", "pair"]
 Pooling = Literal["auto", "first", "last", "mean"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Task = Literal[
     "token-classification",
     "token-regression",
@@ -159,6 +160,7 @@ class Checkpoint:
         tags: as its card says.
         gated: whether access must be asked for.
         problem: why it cannot be probed, where that is already clear.
+        pickled: whether its weights are pickles, which were agreed to for this commit.
         aliases: other names under which it was added.
         added_at: ISO 8601, UTC.
     """
@@ -175,6 +177,7 @@ class Checkpoint:
     tags: tuple[str, ...] = ()
     gated: bool = False
     problem: str | None = None
+    pickled: bool = False
     aliases: tuple[str, ...] = ()
     added_at: str = ""
 
@@ -250,24 +253,28 @@ class Reading:
             embeddings, 1, 2, … for the layers, negative from the end; ``"all"`` of them for evidence.
         pooling: which sub-words make the row of a word (or sentence): the first, the last or their mean;
             ``"auto"`` is the last of a word and the mean of a sentence.
-        dtype: precision of weights and features.
+        dtype: precision in which the model runs; ``"auto"`` is what the hardware is made for where features
+            are read, and float32 where a head learns from them.
         max_length: longest window in sub-words; None for the model's own.
     """
 
     layer: str = "last"
     pooling: Pooling = "auto"
-    dtype: Literal["float32"] = "float32"
+    dtype: Precision = "auto"
     max_length: int | None = None
 
     def __post_init__(self) -> None:
         if self.layer not in ("last", "mean", "all") and not re.fullmatch(r"-?\d+", self.layer):
             raise UsageError(f'no layer "{self.layer}".', fix="one of: last, mean, or a number")
 
-    def settled(self, unit: Unit) -> Reading:
-        """The same, with what ``"auto"`` means for that unit."""
-        if self.pooling != "auto":
-            return self
-        return replace(self, pooling="last" if unit == "word" else "mean")
+    def settled(self, unit: Unit, dtype: Precision = "float32") -> Reading:
+        """The same, with what ``"auto"`` means for that unit, and the precision that it means."""
+        pooling: Pooling = "last" if unit == "word" else "mean"
+        return replace(
+            self,
+            pooling=pooling if self.pooling == "auto" else self.pooling,
+            dtype=dtype if self.dtype == "auto" else self.dtype,
+        )
 
 
 class Key:

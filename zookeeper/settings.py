@@ -6,8 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 import platformdirs
+
+from zookeeper.errors import UsageError
+from zookeeper.plain import bytes_of
+from zookeeper.records import Precision
 
 _ENDPOINT = "https://huggingface.co"
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -24,6 +29,9 @@ class Settings:
         endpoint: of the Hub (``HF_ENDPOINT``).
         offline: whether the network may not be used (``HF_HUB_OFFLINE``).
         device: such as ``cpu`` or ``cuda:0``; ``auto`` takes the first accelerator (``ZOO_DEVICE``).
+        dtype: precision in which checkpoints are read, where nothing else is asked for (``ZOO_DTYPE``).
+        memory: bytes that a checkpoint may take while it is read (``ZOO_MEMORY``); None: by its size.
+        patience: seconds without a sign of life after which a checkpoint is given up (``ZOO_PATIENCE``).
     """
 
     home: Path
@@ -32,6 +40,9 @@ class Settings:
     endpoint: str = _ENDPOINT
     offline: bool = False
     device: str = "auto"
+    dtype: Precision = "auto"
+    memory: int | None = None
+    patience: float = 600.0
 
     @classmethod
     def from_environment(
@@ -53,6 +64,9 @@ class Settings:
                 environ.get(name, "").upper() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
             ),
             device=environ.get("ZOO_DEVICE") or "auto",
+            dtype=_precision(environ.get("ZOO_DTYPE") or "auto"),
+            memory=bytes_of(environ["ZOO_MEMORY"]) if environ.get("ZOO_MEMORY") else None,
+            patience=_seconds(environ.get("ZOO_PATIENCE") or "600"),
         )
 
     def as_environment(self) -> dict[str, str]:
@@ -64,4 +78,20 @@ class Settings:
             "HF_ENDPOINT": self.endpoint,
             "HF_HUB_OFFLINE": "1" if self.offline else "0",
             "ZOO_DEVICE": self.device,
+            "ZOO_DTYPE": self.dtype,
+            "ZOO_MEMORY": str(self.memory or ""),
+            "ZOO_PATIENCE": str(self.patience),
         }
+
+
+def _precision(text: str) -> Precision:
+    if text not in get_args(Precision):
+        raise UsageError(f'ZOO_DTYPE is "{text}".', fix=f"one of: {', '.join(get_args(Precision))}")
+    return cast(Precision, text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f'ZOO_PATIENCE is "{text}".', fix="seconds, such as 600") from error

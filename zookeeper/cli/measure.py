@@ -13,6 +13,7 @@ from zookeeper.cli import comparing, options, views
 from zookeeper.cli.options import Json, models_of
 from zookeeper.cli.output import say, show
 from zookeeper.errors import UsageError
+from zookeeper.plain import bytes_of
 from zookeeper.records import Reading
 from zookeeper.results import Covariance
 from zookeeper.zoo import (
@@ -100,7 +101,7 @@ def covariance(
     read = {"probe": probe, "max_words": max_words, "reading": reading}
     if convergence:
         options.only(ctx, "convergence", "models", *options.PROBED, "memory", "json")
-        found = ctx.obj.convergence(names, **read, memory=options.bytes_of(memory))
+        found = ctx.obj.convergence(names, **read, memory=bytes_of(memory))
         show(comparing.convergence(found), as_json=json)
         return
     if signatures:
@@ -116,7 +117,7 @@ def covariance(
         refit=refit,
         debiased=debias is not None,
         errors=errors,
-        memory=options.bytes_of(memory),
+        memory=bytes_of(memory),
     ).shrunk(shrink)
     if output:
         for path in save_covariance(kappa, output):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from zookeeper.errors import UsageError
+from zookeeper.plain import UNITS, bytes_of
 from zookeeper.records import Pooling, Reading, TargetSource, Task
 from zookeeper.results import Budget
 
@@ -188,20 +189,6 @@ NamesFile = Annotated[
 ]
 Show = Annotated[bool, typer.Option("--show", help="Draw it in the terminal too.")]
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
-
-
-def bytes_of(text: str) -> int:
-    """Bytes that a user writes as 500MB or 8GB.
-
-    Raises:
-        UsageError: it is no size.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
-    if not found:
-        raise UsageError(f'"{text}" is no size.', fix="such as 500MB or 8GB")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
-
 
 def budget_of(text: str) -> Budget:
     """A budget: 500M or 1.5B are parameters, 800MB and 2GB are bytes.
@@ -216,7 +203,7 @@ def budget_of(text: str) -> Budget:
         raise UsageError(
             f'"{text}" is no budget.', fix="parameters, as in 500M or 1.5B; or a size, as in 2GB"
         )
-    return Budget(int(float(found[1]) * _UNITS[found[2].upper()]), "parameters")
+    return Budget(int(float(found[1]) * UNITS[found[2].upper()]), "parameters")
 
 
 def reading(layer: str, pool: Pooling, max_length: int | None) -> Reading:

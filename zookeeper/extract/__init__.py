@@ -10,13 +10,12 @@ the states that its `Encoder` makes of them up into rows.
 """
 
 from zookeeper.extract.loading import Loaded, load, resolve_device, theirs
-from zookeeper.extract.reading import Block, Extracted, extract, read
+from zookeeper.extract.reading import Extracted, extract, read
 from zookeeper.extract.states import Encoder, compared
 from zookeeper.extract.windows import Windows
 from zookeeper.labels import ranges
 
 __all__ = [
-    "Block",
     "Encoder",
     "Extracted",
     "Loaded",

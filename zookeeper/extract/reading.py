@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zookeeper.blocks import Block
 from zookeeper.errors import CheckpointError
 from zookeeper.extract.loading import SEQUENCE_HEAD, Loaded, load, theirs
 from zookeeper.extract.states import Sums, compared, hidden, run
@@ -43,23 +44,6 @@ class Extracted:
         """(n, d) of the one layer."""
         (features,) = self.layers.values()
         return features
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Some rows of a corpus, as a checkpoint reads them.
-
-    Attributes:
-        rows: (r,), which.
-        states: (r, d), float32, of each layer that was asked for, by name.
-        source_probs: (r, z), predictions of the checkpoint's own head; None where it was not asked.
-        n_empty: rows whose word came to no sub-word.
-    """
-
-    rows: NDArray[np.int64]
-    states: Mapping[str, NDArray[np.float32]]
-    source_probs: NDArray[np.float32] | None
-    n_empty: int
 
 
 def extract(
