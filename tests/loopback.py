@@ -16,7 +16,9 @@ import hashlib
 import json
 import math
 import re
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -38,6 +40,7 @@ Gate = Literal["auto", "manual", False]
 
 WRITE_TOKEN = "hf_loopback_write"
 READ_TOKEN = "hf_loopback_read"
+ECHO = "{authorization}"
 LFS_SUFFIXES = (".safetensors", ".bin", ".parquet")
 
 
@@ -270,6 +273,13 @@ class _Reply:
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    drip: float = 0.0
+
+    def echoing(self, authorization: str) -> "_Reply":
+        """The same, with what the request said of its sender in place of `{authorization}`."""
+        headers = {name: value.replace(ECHO, authorization) for name, value in self.headers.items()}
+        return replace(self, body=self.body.replace(ECHO.encode(), authorization.encode()), headers=headers)
 
 
 def _json(data: Any, status: int = 200, **headers: str) -> _Reply:
@@ -440,8 +450,12 @@ class LoopbackHub:
         late: bool = False,
         headers: Mapping[str, str] | None = None,
         body: bytes = b'{"error": "planned failure"}',
+        cut: int | None = None,
+        drip: float = 0.0,
     ) -> None:
         """Answer coming requests so, instead of as they deserve; what was planned first is used up first.
+
+        `{authorization}` in headers and body stands for the header of that name that the request had.
 
         Args:
             status: any status; 0 hangs up without an answer.
@@ -450,8 +464,10 @@ class LoopbackHub:
             times: how many requests; None is all until `recover`.
             skip: how many of them are answered as they deserve before that.
             late: do what they ask for all the same, and keep the answer back.
+            cut: hang up after so many bytes of the body.
+            drip: seconds before each hundred bytes of the body.
         """
-        reply = _Reply(status, body, headers or {})
+        reply = _Reply(status, body, headers or {}, cut, drip)
         with self._lock:
             self._faults.append(_Fault(method, re.compile(pattern), times, reply, skip, late))
 
@@ -475,7 +491,7 @@ class LoopbackHub:
             if fault is None or fault.late:
                 reply = self._deserved(method, target, headers, body)
             if fault:
-                reply = fault.reply
+                reply = fault.reply.echoing(headers.get("Authorization", ""))
             self._requests.append(Request(method, target, reply.status, "Authorization" in headers))
             return reply
 
@@ -741,6 +757,11 @@ class _Server(ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients may go away in the midst of an answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Wire(BaseHTTPRequestHandler):
     """Speaks HTTP/1.0, so that no connection that a client keeps outlives its hub."""
@@ -761,7 +782,17 @@ class _Wire(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self._send(reply.body[: reply.cut], reply.drip)
+
+    def _send(self, body: bytes, drip: float) -> None:
+        if not drip:
+            self.wfile.write(body)
+            return
+        with suppress(OSError):  # the client had enough
+            for start in range(0, len(body), 100):
+                time.sleep(drip)
+                self.wfile.write(body[start : start + 100])
+                self.wfile.flush()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 

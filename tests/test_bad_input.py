@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -97,7 +99,7 @@ def test_weights_that_are_not_numbers(
     weights["bert.embeddings.word_embeddings.weight"][:] = np.nan
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     probed("add", broken)
-    refused(probed("probe", "-p", probe_file), 3, "broken: its features are not finite")
+    refused(probed("probe", "-p", probe_file), 3, "broken: its weights are not finite")
     done = probed("rank", "-t", target_folder)
     refused(done, 3, "broken")
     assert [row["NOTE"] for row in done.table if row["MODEL"] == "broken"] == ["failed"]
@@ -160,12 +162,10 @@ def test_a_zoo_that_cannot_be_written_to(
 def test_a_full_disk_loses_nothing(
     probed: Zoo, target_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zookeeper.store import files
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def full(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(files, "_write_synced", full)
+    monkeypatch.setattr(os, "write", full)
     refused(probed("rank", "-t", target_folder), 1, "no space left on device", "free some space")
     monkeypatch.undo()
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))

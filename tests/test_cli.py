@@ -107,7 +107,7 @@ def test_ranking_lists_every_score_and_orders_by_the_one_asked_for(
 def test_reranking_computes_no_features(
     measured: Zoo, target_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zookeeper.extract.read", None)
+    monkeypatch.setattr("zookeeper.worker.read", None)
     assert measured("rank", "-t", target_folder, "--score", "hscore").exit_code == 0
 
 
@@ -233,7 +233,7 @@ def test_ctrl_c_says_that_nothing_is_lost(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zookeeper.extract.read", interrupted)
+    monkeypatch.setattr("zookeeper.worker.read", interrupted)
     done = measured("rank", "-t", target_folder, "--max-examples", "7")
     assert done.exit_code == 130
     assert "goes on from there" in done.stderr

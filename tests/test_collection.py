@@ -236,3 +236,13 @@ def test_a_group_with_a_checkpoint_that_was_removed_says_which(collection: Colle
 def test_a_newer_alias_is_understood_at_once(collection: Collection, store: Store) -> None:
     store.add(replace(T5, aliases=("google-t5/t5-small",)))
     assert collection.find("google-t5/t5-small").name == "t5-small"
+
+
+def test_a_name_of_several_lines_is_said_on_one(tmp_path: Path) -> None:
+    said: list[str] = []
+    store = Store(tmp_path / "home", tmp_path / "cache")
+    store.add(replace(checkpoint("/home/me/two\nlines", asked="folder"), problem="it is\nempty"))
+    store.add(GPT)
+    Collection(store, note=said.append).chosen(())
+    assert len(said) == 1
+    assert "\n" not in said[0]

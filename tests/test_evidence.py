@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.reference.examples import STEADY, Array, blobs, seeds
 from tests.reference.resampling import bootstrap
-from zookeeper.errors import DegenerateInputError
+from zookeeper.errors import CheckpointError, DegenerateInputError
 from zookeeper.evidence import Evidence, Sample, evidence_of
 from zookeeper.gathering import SAMPLE_ROWS, Gatherer, evidence_from, names_of
 from zookeeper.labels import Labels, examples
@@ -312,3 +313,21 @@ def test_memory_does_not_grow_with_examples_times_classes() -> None:
     tracemalloc.stop()
     assert peak < n * c / 10, "a table of all classes for each example holds 800 MB"
     assert (gatherer.arrays()["1/cross"] == n / c).all()
+
+
+def test_features_too_wide_for_memory_are_refused_before_they_take_any() -> None:
+    gatherer = Gatherer(words_of(np.arange(8) % 2))
+
+    def add(width: int) -> None:
+        states = np.zeros((8, width), dtype=np.float32)
+        gatherer.add(np.arange(8), {"0": states, "1": states, "mean": states}, None)
+
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="24,576 wide") as refused:
+        add(24_576)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**21
+    assert gatherer.layers == ()
+    fits = int(re.sub(r"\D", "", str(refused.value.why)))
+    assert 2 * fits * (fits + 4) * 8 <= 2**31 < 2 * (fits + 1) * (fits + 5) * 8

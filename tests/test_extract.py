@@ -23,7 +23,7 @@ from tiny import FAMILIES, TEXT, make_checkpoint
 from tests.reference.examples import STEADY, parameters
 from tests.reference.extract import extract as literal_extract
 from zookeeper.errors import CheckpointError
-from zookeeper.extract import extract, read
+from zookeeper.extract import Windows, extract, read
 from zookeeper.records import Corpus, Reading, Unit
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -363,6 +363,131 @@ def test_padding_and_truncation_of_the_tokenizer_do_not_matter(
         truncation={"direction": "Left", "max_length": 10, "strategy": "LongestFirst", "stride": 0},
     )
     assert close(features(folder, *SENTENCES), features(checkpoints["bert"], *SENTENCES), atol=0)
+
+
+# Precision
+
+
+def test_states_that_are_nearly_the_same_everywhere_are_read_in_single_precision(
+    checkpoints: Checkpoints, copy: Callable[[str], Path]
+) -> None:
+    def shift(weights: dict[str, torch.Tensor]) -> None:
+        for name in weights:
+            if name.endswith("layer.1.output.LayerNorm.bias"):
+                weights[name] += 200
+
+    folder = edit_weights(copy("bert"), shift)
+    full, half = (features(folder, *SENTENCES, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert np.array_equal(full, half)
+    assert not np.array_equal(
+        *(features(checkpoints["bert"], *SENTENCES, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    )
+
+
+# Windows of another checkpoint
+
+
+def blocks_of(
+    folder: Path, text: Corpus, windows: Windows | None, **how: Any
+) -> tuple[Features, Windows | None]:
+    """Features, and the windows if they were cut."""
+    cut: list[Windows] = []
+    (block,) = read(folder, text, Reading(**how), windows=windows, made=cut.append)
+    return next(iter(block.states.values())), next(iter(cut), None)
+
+
+@pytest.mark.parametrize("unit", ["word", "sentence", "pair"])
+@every_family
+def test_windows_of_another_checkpoint_serve_as_ones_own(
+    checkpoints: Checkpoints, copy: Callable[[str], Path], family: str, unit: Unit
+) -> None:
+    text = corpus(*SENTENCES[:6], unit=unit)
+    other = edit_weights(copy(family), lambda w: w.update({name: -each for name, each in w.items()}))
+    own, _ = blocks_of(other, text, None)
+    _, cut = blocks_of(checkpoints[family], text, None)
+    assert cut is not None
+    given = Windows.from_arrays(cut.to_arrays(), text)
+    made, again = blocks_of(other, text, given)
+    assert np.array_equal(made, own)
+    assert again is None
+
+
+@pytest.mark.parametrize("how", [{"max_length": 20}, {"pooling": "mean"}])
+def test_windows_that_do_not_fit_are_cut_again(checkpoints: Checkpoints, how: dict[str, Any]) -> None:
+    text, bert = corpus(*SENTENCES), checkpoints["bert"]
+    own, cut = blocks_of(bert, text, None, **how)
+    _, other = blocks_of(bert, text, None)
+    made, again = blocks_of(bert, text, other, **how)
+    assert again is not None
+    assert cut is not None
+    assert again.length == cut.length
+    assert np.array_equal(made, own)
+    assert blocks_of(bert, corpus(*SENTENCES[1:]), other)[1] is not None
+
+
+def test_windows_with_ids_beyond_the_embeddings_are_refused(checkpoints: Checkpoints) -> None:
+    text = corpus(*PLAIN)
+    _, cut = blocks_of(checkpoints["bert"], text, None)
+    assert cut is not None
+    cut.ids[3] = 10**6
+    with pytest.raises(CheckpointError, match="id 1000000"):
+        blocks_of(checkpoints["bert"], text, cut)
+
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda a: a.pop("ids"),
+        lambda a: a.update(more=np.zeros(1)),
+        lambda a: a.update(ids=a["ids"].astype(np.float32)),
+        lambda a: a.update(ids=a["ids"][None]),
+        lambda a: a.update(how=np.array([48, 99])),
+        lambda a: a.update(how=np.array([2, 0])),
+        lambda a: a.update(ids=a["ids"][1:]),
+        lambda a: a["ids"].__setitem__(0, -1),
+        lambda a: a["lengths"].__setitem__(0, 10**12),
+        lambda a: a["lengths"].__setitem__(slice(0, 2), a["lengths"][:2] + np.array([-(10**6), 10**6])),
+        lambda a: a.update(shares=a["shares"][1:]),
+        lambda a: a["shares"].__setitem__(0, np.nan),
+        lambda a: a["counts"].__setitem__(0, -1),
+        lambda a: a["positions"].__setitem__(0, -1),
+        lambda a: a["positions"].__setitem__(0, a["lengths"][0]),
+        lambda a: a["slots"].__setitem__(0, -1),
+        lambda a: a["slots"].__setitem__(0, a["slots"][-1]),
+        lambda a: a["slots"].__setitem__(-1, 10**6),
+        lambda a: a["weights"].__setitem__(0, np.inf),
+        lambda a: a.update(weights=a["weights"][1:]),
+        lambda a: a["windows"].__setitem__(0, a["windows"][0] + 1),
+        lambda a: a["windows"].__setitem__(slice(0, 2), a["windows"][:2] + np.array([-5, 5])),
+        lambda a: a["sizes"].__setitem__(slice(0, 2), a["sizes"][:2] + np.array([1, -1])),
+        lambda a: a.update(sources=a["sources"][1:]),
+        lambda a: a["sources"].__setitem__(0, 1),
+        lambda a: a["sources"].__setitem__(a["sources"] != np.arange(len(a["sources"])), 10**9),
+        lambda a: a["sources"].__setitem__(a["sources"] != np.arange(len(a["sources"])), -2),
+        lambda a: a["sources"].__setitem__(a["sources"] != np.arange(len(a["sources"])), 0),
+    ],
+)
+def test_windows_that_are_not_of_the_text_are_refused(
+    checkpoints: Checkpoints, spoil: Callable[[Arrays], object]
+) -> None:
+    text = corpus(*SENTENCES)
+    _, cut = blocks_of(checkpoints["bert"], text, None)
+    assert cut is not None
+    arrays = {name: array.copy() for name, array in cut.to_arrays().items()}
+    Windows.from_arrays(arrays, text)
+    spoil(arrays)
+    with pytest.raises(CheckpointError):
+        Windows.from_arrays(arrays, text)
+
+
+def test_windows_of_another_text_are_refused(checkpoints: Checkpoints) -> None:
+    _, cut = blocks_of(checkpoints["bert"], corpus(*SENTENCES), None)
+    assert cut is not None
+    with pytest.raises(CheckpointError, match="not of this text"):
+        Windows.from_arrays(cut.to_arrays(), corpus(*SENTENCES, ("zoo",)))
 
 
 # Kinds of checkpoints

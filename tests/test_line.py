@@ -84,7 +84,7 @@ def test_a_second_probe_asks_and_computes_nothing(
     assert [row["STATUS"] for row in first.table] == ["done", "done"], first.stderr
     assert {row["ROWS"] for row in first.table} == {"100"}
     zoo_hub.clear()
-    monkeypatch.setattr("zookeeper.extract.extract", None)
+    monkeypatch.setattr("zookeeper.worker.read", None)
     second = zoo("probe", "--max-words", "100")
     assert [row["STATUS"] for row in second.table] == ["already there"] * 2
     assert zoo_hub.requests == []

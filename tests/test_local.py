@@ -123,9 +123,10 @@ def test_the_pin_is_of_the_content_and_not_of_the_place(folder: Path) -> None:
     assert commit_of(folder.rename(folder.with_name("elsewhere"))) == before
 
 
-def test_a_link_to_a_file_is_that_file(folder: Path, tmp_path: Path) -> None:
+def test_a_link_to_a_file_within_is_that_file(folder: Path) -> None:
     before = local.describe(folder)
-    blob = (folder / "model.safetensors").rename(tmp_path / "blob")
+    (folder / "blobs").mkdir()
+    blob = (folder / "model.safetensors").rename(folder / "blobs" / "1")
     (folder / "model.safetensors").symlink_to(blob)
     linked = local.describe(folder)
     assert linked == before
@@ -133,6 +134,43 @@ def test_a_link_to_a_file_is_that_file(folder: Path, tmp_path: Path) -> None:
     blob.write_bytes(blob.read_bytes() + b"x")
     with pytest.raises(IntegrityError):
         local.fetch(linked)
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "model-00001-of-00001.safetensors"])
+def test_a_link_that_leads_out_is_not_followed(folder: Path, tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("{}")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(secret)
+    with pytest.raises(CheckpointError, match=name) as caught:
+        local.describe(folder)
+    assert "leads out" in caught.value.message
+
+
+@pytest.mark.parametrize("blobs", ["models--me--bert/blobs", "blobs"])
+def test_links_of_the_hubs_cache_lead_to_its_blobs(
+    checkpoints: dict[str, Path], tmp_path: Path, blobs: str
+) -> None:
+    snapshot = tmp_path / "models--me--bert" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (tmp_path / blobs).mkdir(parents=True)
+    for number, path in enumerate(checkpoints["bert"].iterdir()):
+        blob = Path(shutil.copy(path, tmp_path / blobs / str(number)))
+        (snapshot / path.name).symlink_to(os.path.relpath(blob, snapshot))
+    assert commit_of(snapshot) == commit_of(checkpoints["bert"])
+    assert local.fetch(local.describe(snapshot)) == snapshot
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_a_folder_and_a_loop_are_no_files(folder: Path, name: str) -> None:
+    found, path = local.describe(folder), folder / name
+    path.unlink()
+    for make in (os.mkfifo, os.mkdir, lambda path: path.symlink_to(path)):
+        make(path)
+        assert local.describe(folder).problem
+        with pytest.raises(IntegrityError):
+            local.fetch(found)
+        path.rmdir() if path.is_dir() else path.unlink()
 
 
 def test_a_link_to_nowhere_is_no_file(folder: Path) -> None:
@@ -177,7 +215,8 @@ def test_a_folder_that_is_gone_is_refused(folder: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(IntegrityError) as caught:
         local.fetch(found)
-    assert caught.value.why
+    assert "is no longer there" in caught.value.message
+    assert "zoo rm" in str(caught.value.fix)
 
 
 # What cannot be loaded
@@ -257,8 +296,35 @@ def test_pickles_alone_are_refused_for_what_they_are(folder: Path, name: str) ->
 
 
 def test_pickles_beside_safetensors_do_not_matter(folder: Path) -> None:
+    before = local.describe(folder)
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    assert local.describe(folder).problem is None
+    for agreed in (False, True):
+        assert local.describe(folder, pickles=agreed).files == before.files
+        assert not local.describe(folder, pickles=agreed).pickled
+
+
+@pytest.mark.parametrize(
+    "names", [["pytorch_model.bin"], [f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)]]
+)
+def test_pickles_that_are_agreed_to_are_pinned(folder: Path, names: list[str]) -> None:
+    (folder / "model.safetensors").unlink()
+    for name in names:
+        (folder / name).write_bytes(b"pickle")
+    found = local.describe(folder, pickles=True)
+    assert found.pickled
+    assert found.problem is None
+    assert set(names) <= {file.path for file in found.files}
+    assert local.fetch(found) == folder
+    (folder / names[0]).write_bytes(b"Pickle")
+    with pytest.raises(IntegrityError, match=names[0]):
+        local.fetch(found)
+
+
+def test_agreeing_to_pickles_agrees_to_no_others(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model.pt")
+    found = local.describe(folder, pickles=True)
+    assert "can run code" in str(found.problem)
+    assert not found.pickled
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")

@@ -55,7 +55,7 @@ def tagger(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
 
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on, running a model is an error."""
-    monkeypatch.setattr("zookeeper.extract.read", None)
+    monkeypatch.setattr("zookeeper.worker.read", None)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -129,15 +129,15 @@ def test_a_layer_that_is_none_is_refused_before_anything_is_read(
 def test_adding_one_checkpoint_runs_one(
     added: Zoo, checkpoints: dict[str, Path], target_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zookeeper import extract
+    from zookeeper import worker
 
-    read, folders = extract.read, []
+    read, folders = worker.read, []
 
     def watched(folder: Path, *args: object, **kwargs: object) -> object:
         folders.append(folder.name)
         return read(folder, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("zookeeper.extract.read", watched)
+    monkeypatch.setattr("zookeeper.worker.read", watched)
     added("rm", "t5")
     assert len(order(added("rank", "-t", target_folder))) == 4
     assert sorted(folders) == ["bert", "gpt2", "llama", "roberta"]

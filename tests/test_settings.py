@@ -7,6 +7,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from zookeeper.errors import UsageError
 from zookeeper.settings import Settings
 
 CACHE = Path.home() / ".cache"
@@ -98,3 +99,9 @@ def test_every_spelling_of_online(given: str) -> None:
 
 def test_the_device_is_as_named() -> None:
     assert Settings.from_environment({"ZOO_DEVICE": "cuda:1"}).device == "cuda:1"
+
+
+def test_a_memory_that_is_no_size_is_said_by_its_name() -> None:
+    with pytest.raises(UsageError, match='ZOO_MEMORY is "lots"') as error:
+        Settings.from_environment({"ZOO_MEMORY": "lots"})
+    assert "8GB" in (error.value.fix or "")

@@ -773,6 +773,7 @@ COMMON: dict[str, tuple[Attack, str]] = {
     "a sentence without words": (ground(lengths=[3, 0]), "without words"),
     "a sentence of words below zero": (ground(lengths=[300, -3]), "without words"),
     "a reading of all layers": (ground(reading={"layer": "all", "pooling": "last"}), "how it was read"),
+    "a precision that is open": (ground(reading={"pooling": "last", "dtype": "auto"}), "how it was read"),
     "a reading that is none": (ground(reading={"layer": "<b>"}), "not what a zoo writes"),
     "another version of the reader": (space(extractor=99), "another version of zoo"),
     "a probe that is deep": (lambda f, s: f.update({"probe.json": b'{"a":' * 300_000}), "not what a zoo"),

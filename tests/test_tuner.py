@@ -147,7 +147,7 @@ def test_processes_are_with_or_without_a_gpu(zoo: Line, lab: Zoo, target: str) -
 def test_processes_without_a_gpu_take_none(
     zoo: Line, lab: Zoo, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ZOO_DEVICE", "meta")  # which computes nothing
+    monkeypatch.setenv("ZOO_DEVICE", "xpu")  # which is not there
     done = zoo("tune", "-t", target, "bert", *SHORT, "--cpu-processes", 1)
     assert done.exit_code == 0, done.stderr
     assert lab.run("latest").trials[0].device.startswith("cpu")

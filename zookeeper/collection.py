@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
+from zookeeper.plain import spelt_out
 from zookeeper.records import Checkpoint, Revision
 from zookeeper.results import Ranking, Selection
 from zookeeper.store import Store
@@ -19,10 +21,13 @@ class Collection:
 
     Args:
         store: that keeps them.
+        note: told of those that are left out.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, note: Callable[[str], None] = lambda _: None) -> None:
         self._store = store
+        self._note = note
+        self._noted: set[str] = set()
 
     def fitting(self, name: str) -> list[Checkpoint]:
         """The checkpoints that `name` may mean: an id, an alias, the last part of an id, a folder."""
@@ -67,7 +72,10 @@ class Collection:
         )
 
     def chosen(self, names: Iterable[str] | str) -> list[Checkpoint]:
-        """Checkpoints by name, each once, all of the zoo where none is named.
+        """Checkpoints by name, each once; where none is named, all of the zoo that can be read.
+
+        Of all, those are left out of which it is known since they were added that they cannot be read; it
+        is said once. One that is named is chosen, for what uses it to say why it cannot.
 
         Args:
             names: as in `find`; ``@selection`` and ``@ranking`` stand for the latest, ``@ranking:3`` for its
@@ -77,14 +85,38 @@ class Collection:
             EmptyZooError: there are no checkpoints at all.
             NotFoundError, UsageError: as `find`.
         """
-        everything = self._store.checkpoints()
-        if not everything:
-            raise EmptyZooError("the zoo has no checkpoints.", fix="zoo add roberta-base")
+        everything = self.everything()
         chosen: list[Checkpoint] = []
         for name in listed(names):
             found = self._group(name) if name.startswith("@") else [self.find(name)]
             chosen += [checkpoint for checkpoint in found if checkpoint not in chosen]
-        return chosen or list(everything)
+        return chosen or self._readable(everything)
+
+    def everything(self) -> list[Checkpoint]:
+        """All checkpoints of the zoo.
+
+        Raises:
+            EmptyZooError: there are none.
+        """
+        everything = self._store.checkpoints()
+        if not everything:
+            raise EmptyZooError("the zoo has no checkpoints.", fix="zoo add roberta-base")
+        return list(everything)
+
+    def _readable(self, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+        """Those that can be read as far as is known; all where none can, so that it is said why."""
+        readable = [checkpoint for checkpoint in checkpoints if not checkpoint.problem]
+        if not readable:
+            return list(checkpoints)
+        new = [one for one in checkpoints if one.problem and str(one.revision) not in self._noted]
+        self._noted.update(str(one.revision) for one in new)
+        if len(new) == 1:
+            self._note(spelt_out(f"{new[0].name} is left out: {new[0].problem}"))
+        elif new:
+            reasons = Counter(str(one.problem) for one in new).most_common()
+            counted = ", ".join(f"{n:,} ({reason})" for reason, n in reasons)
+            self._note(spelt_out(f"{len(new):,} checkpoints are left out: {counted}. zoo ls shows which"))
+        return readable
 
     def _group(self, name: str) -> list[Checkpoint]:
         kind, _, count = name[1:].partition(":")
@@ -147,6 +179,47 @@ def folder_of(text: str) -> Path:
 def listed(names: Iterable[str] | str) -> list[str]:
     """Names as a list; a single one may come bare."""
     return [names] if isinstance(names, str) else list(names)
+
+
+def names_in_use(checkpoints: Iterable[Checkpoint]) -> dict[str, set[str]]:
+    """The names by which `Collection.fitting` finds checkpoints, and the repositories that go by each."""
+    found: dict[str, set[str]] = {}
+    for checkpoint in checkpoints:
+        for name in _names_of(checkpoint):
+            found.setdefault(name, set()).add(checkpoint.revision.repo_id)
+    return found
+
+
+def own_aliases(pin: Checkpoint, in_use: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """Of what somebody else says that a checkpoint is called, what takes no other name over.
+
+    An alias must end as the id does, and be no name of another repository.
+
+    Args:
+        pin: of the Hub, with the aliases that are said.
+        in_use: `names_in_use` of all that it is going to lie with; itself may be among them.
+    """
+    named = {alias: _bare(alias) for alias in pin.aliases}
+    alone: set[str] = {pin.revision.repo_id}
+    return tuple(
+        alias
+        for alias, name in named.items()
+        if _last(name) == _last(pin.name) and in_use.get(name, alone) <= alone
+    )
+
+
+def _names_of(checkpoint: Checkpoint) -> set[str]:
+    name = checkpoint.name
+    return {checkpoint.revision.repo_id, name, _last(name), *map(_bare, checkpoint.aliases)}
+
+
+def _bare(alias: str) -> str:
+    """An alias without its revision."""
+    return alias.removeprefix("hf://").partition("@")[0]
+
+
+def _last(name: str) -> str:
+    return name.split("/")[-1]
 
 
 def distinct_names(checkpoints: Sequence[Checkpoint]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zookeeper.errors import DataError, StorageError, UsageError
+from zookeeper.plain import csv_cell, of_csv_cell, spelt_out
 from zookeeper.results import Covariance
 
 
@@ -38,6 +39,7 @@ def load_covariance(path: Path, names: Path | None = None) -> Covariance:
             (corner, *labels), *rows = lines
             if labels != [row[0] for row in rows] or _is_number(corner):
                 raise ValueError("its first row and its first column do not hold the same names")
+            labels = [of_csv_cell(label) for label in labels]
             matrix = np.array([[float(cell) for cell in row[1:]] for row in rows])
         else:
             raise UsageError(f"{path} is neither .npy nor .csv.")
@@ -64,7 +66,8 @@ def load_results(path: Path) -> dict[str, float]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read.", why=str(error)[:200]) from error
     results: dict[str, float] = {}
-    for number, (name, *cells) in enumerate(rows, 1):
+    for number, (cell, *cells) in enumerate(rows, 1):
+        name = of_csv_cell(cell)
         text = cells[-1].strip().removesuffix("%") if cells else "?"
         if text.lower() in ("", "-", "na", "n/a", "nan", "none") or (number == 1 and not _is_number(text)):
             continue
@@ -93,14 +96,14 @@ def save_covariance(covariance: Covariance, path: Path) -> tuple[Path, ...]:
         if path.suffix == ".npy":
             names = path.with_suffix(".names.txt")
             np.save(path, covariance.matrix)
-            names.write_text("".join(f"{name}\n" for name in covariance.names), encoding="utf-8")
+            names.write_text("".join(f"{spelt_out(name)}\n" for name in covariance.names), encoding="utf-8")
             return path, names
         if path.suffix == ".csv":
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
-                writer.writerow(["", *covariance.names])
+                writer.writerow(["", *map(csv_cell, covariance.names)])
                 for name, row in zip(covariance.names, covariance.matrix.tolist(), strict=True):
-                    writer.writerow([name, *row])
+                    writer.writerow([csv_cell(name), *row])
             return (path,)
     except OSError as error:
         raise StorageError(f"cannot write {path}.", why=(error.strerror or str(error)).lower()) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zookeeper.errors import CheckpointError
 from zookeeper.evidence import Evidence, Sample
 from zookeeper.labels import Array, Labels, labelled
 from zookeeper.records import Labelled
@@ -57,6 +59,9 @@ class Gatherer:
             rows: (r,), which.
             states: (r, d) of each layer, finite.
             source_probs: (r, z), or None.
+
+        Raises:
+            CheckpointError: it is so wide that not even the statistics of two layers fit into memory.
         """
         place = self._place[rows]
         counts = place >= 0
@@ -146,12 +151,23 @@ class _Layer:
 
 
 def _affordable(states: Mapping[str, NDArray[np.float32]], n_targets: int) -> list[str]:
-    """The layers whose statistics fit into memory: all, or the last and the mean."""
+    """The layers whose statistics fit into memory: all, or the last and the mean.
+
+    Raises:
+        CheckpointError: not even these fit.
+    """
     names = list(states)
-    width = states[names[0]].shape[1]
-    if len(names) * width * (width + n_targets) * 8 <= _MOST_BYTES:
-        return names
-    return [name for name in names if name in (names[-2], "mean")]
+    width = max(layer.shape[1] for layer in states.values())
+    least = [name for name in names if name in (names[-2:][0], "mean")]
+    for kept in (names, least):
+        # What fits is the root of len(kept) d (d + n_targets) 8 = _MOST_BYTES.
+        widest = (math.isqrt(n_targets**2 + _MOST_BYTES // (2 * len(kept))) - n_targets) // 2
+        if width <= widest:
+            return kept
+    raise CheckpointError(
+        f"its features are {width:,} wide.",
+        why=f"statistics of a target fit into memory up to a width of {widest:,}",
+    )
 
 
 def evidence_from(arrays: Mapping[str, NDArray[Any]], layer: str, *, n: int, classes: bool) -> Evidence:

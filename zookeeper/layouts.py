@@ -18,6 +18,8 @@ INDEX = "model.safetensors.index.json"
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _PICKLES = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
+_PICKLED_WEIGHTS = re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin")
+_LONGEST_NAME = 100
 
 # The file that defines the tokenizer, most telling first, and files that only accompany one.
 _TOKENIZERS = (
@@ -31,10 +33,22 @@ _TOKENIZERS = (
 _COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
 
-def needed(paths: Iterable[str]) -> list[str]:
-    """The files that loading a checkpoint from `paths` takes: an allow-list, so no pickle and no code."""
+def needed(paths: Iterable[str], *, pickled: bool = False) -> list[str]:
+    """The files that loading a checkpoint from `paths` takes: an allow-list, so no code.
+
+    Args:
+        paths: of all its files.
+        pickled: whether its weights are pickles that were agreed to; else there is none among them.
+    """
     allowed = {CONFIG, INDEX, *_TOKENIZERS, *_COMPANIONS}
-    return sorted(path for path in paths if path in allowed or _WEIGHTS.fullmatch(path))
+    weights = _PICKLED_WEIGHTS if pickled else _WEIGHTS
+    return sorted(path for path in paths if path in allowed or weights.fullmatch(path))
+
+
+def only_pickles(paths: Iterable[str]) -> bool:
+    """Whether the weights among `paths` are all pickles, and such as can be converted."""
+    present = set(paths)
+    return any(map(_PICKLED_WEIGHTS.fullmatch, present)) and not any(map(_WEIGHTS.fullmatch, present))
 
 
 def tokenizer_of(paths: Iterable[str]) -> str | None:
@@ -43,16 +57,21 @@ def tokenizer_of(paths: Iterable[str]) -> str | None:
     return next((name for name in _TOKENIZERS if name in present), None)
 
 
-def problem_of(paths: Iterable[str]) -> str | None:
-    """Why a checkpoint with these files cannot be probed, or None."""
+def problem_of(paths: Iterable[str], *, pickled: bool = False) -> str | None:
+    """Why a checkpoint with these files cannot be probed, or None.
+
+    Args:
+        paths: of its files.
+        pickled: whether its weights are pickles that were agreed to.
+    """
     present = set(paths)
     if CONFIG not in present:
         return "it has no config.json"
-    if not any(_WEIGHTS.fullmatch(path) for path in present):
+    if not pickled and not any(_WEIGHTS.fullmatch(path) for path in present):
         if any(_PICKLES.fullmatch(PurePosixPath(path).name) for path in present):
-            return (
-                "its weights are pickles, which can run code when they are read; zoo reads safetensors only"
-            )
+            danger = "its weights are pickles, which can run code when they are read"
+            agree = "add it with --allow-pickle to have them converted"
+            return f"{danger}; {agree if only_pickles(present) else 'zoo reads safetensors only'}"
         return "it has no safetensors weights"
     if tokenizer_of(present) is None:
         return "it has no tokenizer"
@@ -72,7 +91,8 @@ def model_type_of(config: Mapping[str, Any]) -> str | None:
 
 def _name(value: Any) -> str | None:
     """A configuration may hold anything where a name should be."""
-    return value if isinstance(value, str) and value.isprintable() else None
+    fits = isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_NAME
+    return value if fits else None
 
 
 def unknown_shards(names: Iterable[str], present: Iterable[str]) -> list[str]:

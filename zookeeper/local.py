@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from zookeeper.digests import SHA256, digest_like, size_of
 from zookeeper.errors import CheckpointError, IntegrityError, NotFoundError
-from zookeeper.layouts import CONFIG, architecture_of, model_type_of, needed, problem_of, tokenizer_of
+from zookeeper.layouts import (
+    CONFIG,
+    architecture_of,
+    model_type_of,
+    only_pickles,
+    problem_of,
+    tokenizer_of,
+)
+from zookeeper.raw import SMALL, content_of, files_of, parsed, weights_of
 from zookeeper.records import Checkpoint, RepoFile, Revision, digest_of
 
 
-def describe(folder: Path) -> Checkpoint:
+def describe(folder: Path, *, pickles: bool = False) -> Checkpoint:
     """A checkpoint for a folder, pinned to the digest of the files that loading it takes.
+
+    Args:
+        folder: of its files; links are followed within it only.
+        pickles: whether its weights may be pickles, where there are no others.
 
     Raises:
         NotFoundError: there is no such folder.
@@ -26,26 +35,30 @@ def describe(folder: Path) -> Checkpoint:
     if not folder.is_dir():
         raise NotFoundError(f"there is no folder {folder}.")
     try:
-        return _describe(folder)
+        return _describe(folder, pickles)
     except OSError as error:
         raise CheckpointError(
             f"{error.filename or folder} cannot be read.", why=(error.strerror or str(error)).lower()
         ) from error
 
 
-def _describe(folder: Path) -> Checkpoint:
-    paths = [path.name for path in folder.iterdir() if path.is_file()]
-    files = tuple(_file(folder, name) for name in needed(paths))
-    config = _config(folder) if CONFIG in paths else {}
+def _describe(folder: Path, pickles: bool) -> Checkpoint:
+    present = {path.name: path for path in folder.iterdir() if path.is_file()}
+    pickled = pickles and only_pickles(present)
+    found = files_of(folder, pickled=pickled)
+    config = parsed(content_of(found[CONFIG], SMALL, CONFIG), CONFIG) if CONFIG in found else {}
+    weights = weights_of(found)
+    files = tuple(_file(path, name) for name, path in found.items())
     return Checkpoint(
         revision=Revision(str(folder), "folder", _content_digest(files)),
         files=files,
         architecture=architecture_of(config),
         model_type=model_type_of(config),
-        parameters=_parameters(folder, files),
-        repo_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
-        tokenizer=tokenizer_of(paths),
-        problem=problem_of(paths),
+        parameters=weights.elements if weights.files else None,
+        repo_bytes=sum(path.stat().st_size for path in present.values()),
+        tokenizer=tokenizer_of(present),
+        problem=problem_of(present, pickled=pickled),
+        pickled=pickled,
     )
 
 
@@ -56,53 +69,32 @@ def fetch(checkpoint: Checkpoint, *, advance: Callable[[int], None] = lambda _: 
         IntegrityError: a file changed or is gone.
     """
     folder = Path(checkpoint.revision.repo_id)
-    for file in checkpoint.files:
-        found, why = None, None
-        try:
-            found = _file(folder, file.path)
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-        if found != file:
-            raise IntegrityError(
-                f"{folder} changed since it was added ({file.path}).",
-                why=why,
-                fix=f"zoo add {folder}   adds what it is now",
-            )
-        advance(file.size)
+    if not folder.is_dir():
+        raise IntegrityError(
+            f"{folder} is no longer there.", fix=f"put it back, or zoo rm {shlex.quote(str(folder))}"
+        )
+    try:
+        present = files_of(folder, pickled=checkpoint.pickled)
+        for file in checkpoint.files:
+            if file.path not in present or _file(present[file.path], file.path) != file:
+                raise _changed(folder, file.path)
+            advance(file.size)
+    except OSError as error:
+        raise _changed(folder, error.filename, (error.strerror or str(error)).lower()) from error
     return folder
 
 
-def _file(folder: Path, name: str) -> RepoFile:
-    path = folder / name
+def _changed(folder: Path, what: object, why: str | None = None) -> IntegrityError:
+    return IntegrityError(
+        f"{folder} changed since it was added ({what}).",
+        why=why,
+        fix=f"zoo add {shlex.quote(str(folder))}   adds what it is now",
+    )
+
+
+def _file(path: Path, name: str) -> RepoFile:
     return RepoFile(name, size_of(path), digest_like(SHA256, path))
 
 
 def _content_digest(files: tuple[RepoFile, ...]) -> str:
     return digest_of([[file.path, file.digest] for file in files])[:40]
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{folder / CONFIG} cannot be read.", why=str(error)) from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{folder / CONFIG} cannot be read.", why="it is not a JSON object")
-    return config
-
-
-def _parameters(folder: Path, files: tuple[RepoFile, ...]) -> int | None:
-    """Number of parameters, from the headers of the weights alone."""
-    weights = [file.path for file in files if file.path.endswith(".safetensors")]
-    total = 0
-    for name in weights:
-        try:
-            with safe_open(folder / name, framework="np") as tensors:
-                for tensor in tensors.keys():  # noqa: SIM118 it is no mapping
-                    count = 1
-                    for size in tensors.get_slice(tensor).get_shape():
-                        count *= size
-                    total += count
-        except SafetensorError as error:
-            raise CheckpointError(f"{folder / name} cannot be read.", why=str(error)) from error
-    return total if weights else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import TypeVar
 
 from zookeeper.errors import CheckpointError, StorageError, TerminatedError, ZooError
@@ -29,6 +31,8 @@ def attempt(name: str, action: Callable[[], R], *, fatal: tuple[type[ZooError], 
         return action()
     except ends:
         raise
+    except MemoryError:
+        return Outcome(name, "failed", error="it needs more memory than there is.", exit_code=1)
     except ZooError as error:
         return Outcome(
             name,
@@ -38,6 +42,57 @@ def attempt(name: str, action: Callable[[], R], *, fatal: tuple[type[ZooError], 
             fix=error.fix,
             exit_code=error.exit_code,
         )
+
+
+def attempts(
+    actions: Sequence[tuple[str, Callable[[], R]]],
+    *,
+    at_once: int = 1,
+    stop: Callable[[], None] = lambda: None,
+) -> list[R | Outcome]:
+    """What comes of several checkpoints, in their order; see `attempt`.
+
+    Args:
+        actions: name of the checkpoint, and what is done with it.
+        at_once: how many of them at a time, each in a thread.
+        stop: called when nothing shall go on, so that what is going on in other threads ends.
+
+    Raises:
+        StorageError, TerminatedError: as `attempt`.
+    """
+    if at_once == 1:
+        return [attempt(name, action) for name, action in actions]
+    waiting: SimpleQueue[int] = SimpleQueue()
+    done: SimpleQueue[tuple[int, R | Outcome | BaseException]] = SimpleQueue()
+    stopped = Event()
+    for number in range(len(actions)):
+        waiting.put(number)
+
+    def work() -> None:
+        while not stopped.is_set():
+            try:
+                number = waiting.get_nowait()
+            except Empty:
+                return
+            try:
+                done.put((number, attempt(*actions[number])))
+            except BaseException as error:
+                done.put((number, error))
+
+    found: dict[int, R | Outcome] = {}
+    try:
+        for _ in range(min(at_once, len(actions))):
+            Thread(target=work, daemon=True).start()  # one that waits for the network keeps nobody waiting
+        while len(found) < len(actions):
+            number, result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            found[number] = result
+    except BaseException:
+        stopped.set()
+        stop()
+        raise
+    return [found[number] for number in range(len(actions))]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from zookeeper import local
+from zookeeper import hardware, local
 from zookeeper.collection import folder_of, is_folder, parse
 from zookeeper.errors import (
     CheckpointError,
@@ -93,14 +93,13 @@ def load_ensemble(
         arrays = _arrays_of(published, run)
         folders = _folders(shelf, run, members or {})
 
-        from zookeeper.extract import resolve_device
         from zookeeper.tuning.serving import Sources, served
 
         sources = Sources(
             names=tuple(member.name for member in run.members),
             folders=tuple(folders),
             target=run.target,
-            device=resolve_device(device or settings.device),
+            device=hardware.best_device(device or settings.device),
         )
         return Ensemble(run, served(run.best.key.recipe, sources, arrays))
 

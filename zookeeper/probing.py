@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -54,8 +56,15 @@ class Probing:
         """
         corpus = self._reader.probe(name, max_words)
         lengths = tuple(map(len, corpus.sentences))
-        settled = (reading or Reading()).settled(corpus.unit)
+        settled = self._reader.settled(reading or Reading(), corpus, self._latest_on(corpus))
         return ProbeChoice(name, max_words, corpus.digest, lengths, settled), corpus
+
+    def _latest_on(self, corpus: Corpus) -> Reading | None:
+        """How a text was read, if it was the last that was."""
+        with suppress(EmptyZooError):
+            latest = self.latest()
+            return latest.reading if latest.corpus == corpus.digest else None
+        return None
 
     def latest(self) -> ProbeChoice:
         """The probe that was read last.
@@ -146,9 +155,12 @@ class Probing:
                     fix=f"zoo covariance --signatures; or {probing(choice)}",
                 )
             others = stored().get(str(checkpoint.revision), ())
+            here = [f.key.reading for f in others if f.key.corpus == choice.corpus]
             why = None
-            if any((f.key.corpus, f.key.reading) == (choice.corpus, choice.reading) for f in others):
+            if choice.reading in here:
                 why = "an older zoo read it, in another way"
+            elif rough := [r.dtype for r in here if replace(r, dtype=choice.reading.dtype) == choice.reading]:
+                why = f"it was read in {rough[0]}"
             elif others:
                 why = f"it was read with {', '.join(sorted({f.source for f in others}))}"
             return CheckpointError(
@@ -193,5 +205,5 @@ def probing(choice: ProbeChoice) -> str:
     """What to type to read a probe in the same way."""
     reading = choice.reading
     command = f"zoo probe -p {shlex.quote(choice.name)} --max-words {choice.max_words}"
-    command += f" --layer {reading.layer} --pool {reading.pooling}"
+    command += f" --layer {reading.layer} --pool {reading.pooling} --dtype {reading.dtype}"
     return command + (f" --max-length {reading.max_length}" if reading.max_length else "")

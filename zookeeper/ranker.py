@@ -202,18 +202,28 @@ class Ranker:
         checkpoints: Sequence[Checkpoint],
         reading: Reading,
         scorer: Scorer,
+        devices: Sequence[str] = (),
     ) -> Ranking:
         """Run those over the target that were not yet, and order all by what comes of it.
+
+        Args:
+            target: which.
+            split: of it.
+            data: of the split.
+            checkpoints: which.
+            reading: pooling, precision and window.
+            scorer: that orders them.
+            devices: to read with at the same time; none for the one that the settings mean.
 
         Raises:
             UsageError: the score that orders is not defined for such labels.
         """
-        reading = replace(reading, layer="all").settled(data.corpus.unit)
+        reading = self._reader.settled(replace(reading, layer="all"), data.corpus)
         evidence = {c: partial(self._reader.evidence, c, data, reading, target.name) for c in checkpoints}
         empty = Ranking(
             target, split, scorer.by.name, scorer.layer, reading, (), notes=_remarks(target, data)
         )
-        return self._ordered(empty, evidence, scorer, again=True)
+        return self._ordered(empty, evidence, scorer, again=True, devices=devices)
 
     def rerank(self, stored: Ranking, scorer: Scorer) -> Ranking:
         """A ranking again, with another scorer.
@@ -265,13 +275,15 @@ class Ranker:
         scorer: Scorer,
         *,
         again: bool,
+        devices: Sequence[str] = (),
     ) -> Ranking:
         if ranking.target.numbers and not scorer.by.numbers:
             raise UsageError(f"{scorer.by.title} is defined for classes only.", fix="--score logme")
         candidates: list[Candidate] = []
         failures: list[Outcome] = []
-        for name, (checkpoint, read) in zip(distinct_names(list(evidence)), evidence.items(), strict=True):
-            found = attempt(name, read)
+        names = distinct_names(list(evidence))
+        reads = self._reader.over(list(zip(names, evidence.values(), strict=True)), devices)
+        for name, (checkpoint, read), found in zip(names, evidence.items(), reads, strict=True):
             if isinstance(found, Outcome):
                 failures.append(found)
                 continue

@@ -253,8 +253,10 @@ class Reading:
             embeddings, 1, 2, … for the layers, negative from the end; ``"all"`` of them for evidence.
         pooling: which sub-words make the row of a word (or sentence): the first, the last or their mean;
             ``"auto"`` is the last of a word and the mean of a sentence.
-        dtype: precision in which the model runs; ``"auto"`` is what the hardware is made for where features
-            are read, and float32 where a head learns from them.
+        dtype: precision in which the model runs; ``"auto"`` is what was read before, or else what the
+            hardware is made for, where features are read, and float32 where a head learns from them. In
+            bfloat16 a model whose states have far more in common than what tells them apart runs in
+            float32 all the same.
         max_length: longest window in sub-words; None for the model's own.
     """
 
@@ -266,6 +268,11 @@ class Reading:
     def __post_init__(self) -> None:
         if self.layer not in ("last", "mean", "all") and not re.fullmatch(r"-?\d+", self.layer):
             raise UsageError(f'no layer "{self.layer}".', fix="one of: last, mean, or a number")
+
+    @property
+    def rough(self) -> tuple[Precision, ...]:
+        """Its precision, where that is known not to be the full one."""
+        return () if self.dtype in ("auto", "float32") else (self.dtype,)
 
     def settled(self, unit: Unit, dtype: Precision = "float32") -> Reading:
         """The same, with what ``"auto"`` means for that unit, and the precision that it means."""
@@ -334,7 +341,7 @@ class ProbeChoice:
         return Space(self.corpus, self.reading)
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.n_rows:,} words"
+        return ", ".join([self.name, f"{self.n_rows:,} words", *self.reading.rough])
 
 
 @dataclass(frozen=True, slots=True)

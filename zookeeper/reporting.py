@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
+from zookeeper.plain import now
 from zookeeper.publications import Report
 from zookeeper.records import Checkpoint, Target
 from zookeeper.results import Comparison, Covariance, Ranking, Run, Selection
@@ -61,7 +61,7 @@ def gathered(
         unlabelled = select(kappa)
     return Report(
         command=publishable_command(command),
-        created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        created_at=now(),
         versions=versions(),
         checkpoints=tuple(checkpoints),
         covariance=kappa,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -839,12 +839,14 @@ class Waste:
         why: it can be spared.
         items: how many.
         size: bytes on disk.
+        left: how many more of the kind are left alone, as they are too young.
     """
 
     what: str
     why: str
     items: int
     size: int
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -854,7 +856,33 @@ class Verification:
     Attributes:
         checked: number of files that were read and hashed.
         damaged: path and reason of each that is not what was recorded.
+        read_again: of checkpoints whose features were computed again: the largest difference, as a share of
+            the largest number among them.
     """
 
     checked: int
     damaged: Mapping[str, str]
+    read_again: Mapping[str, float] = field(default_factory=dict)
+
+
+Health = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What `zoo doctor` found of one thing.
+
+    Attributes:
+        name: of what was looked at.
+        state: ``"ok"``, ``"warning"`` where something will not work or not well, ``"problem"`` where little
+            will.
+        says: what was found, as a sentence.
+        fix: what to do.
+        mended: whether that was done.
+    """
+
+    name: str
+    state: Health
+    says: str
+    fix: str | None = None
+    mended: bool = False

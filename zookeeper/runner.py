@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,7 +25,7 @@ from zookeeper.errors import (
 )
 from zookeeper.estimating import Estimator
 from zookeeper.outcomes import attempt
-from zookeeper.plain import decode, encode
+from zookeeper.plain import decode, encode, now
 from zookeeper.plans import Plan, Recipe, Request
 from zookeeper.reader import Reader, target_source
 from zookeeper.recipes import RECIPES, of_each
@@ -257,7 +256,7 @@ class Runner:
             held_out=0 if "validation" in data else trials[0].sentences["validation"],
             majority=self._majority(request, work),
             command=request.command,
-            created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            created_at=now(),
             request=request,
         )
 

@@ -23,8 +23,12 @@ _PAGE = re.compile(
     re.DOTALL,
 )
 _RESULTS = "model-index"
-_MOST_KEYS = 10_000
-_UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+_LARGEST = 1 << 19  # characters
+_DEEPEST = 32
+_MOST_NODES = 100_000  # with aliases written out
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Ten times as fast where libyaml is there."""
+UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """What PyYAML raises of text that is not YAML, or is tagged as what it is not."""
 
 
@@ -149,6 +153,16 @@ def metadata_of(text: str) -> dict[str, Any]:
     return _Page.of(text).read
 
 
+def read_yaml(text: str) -> Any:
+    """What YAML of strangers says: no more than plain values, and no more of them than can be gone through.
+
+    Raises:
+        UNREADABLE: it is no YAML, too large, too deep, or stands for too much.
+    """
+    _check_size(text)
+    return _Loader(text).get_single_data()
+
+
 def section_of(text: str) -> tuple[int, str] | None:
     """What zoo says on a card: number of its first line, from 1, and text; None where it says nothing.
 
@@ -180,6 +194,15 @@ def left_out(old: str, card: CardText) -> tuple[str, ...]:
     return tuple(key for key in missing if not _says(theirs.get(key), card.metadata[key]))
 
 
+def _encodable(value: Any) -> Any:
+    """A value in which halves of characters, which no file can hold, are spelt out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value
+
+
 def _says(theirs: Any, ours: Any) -> bool:
     """Whether a value says what another does: it is the same, or a list of more."""
     if isinstance(theirs, list) and isinstance(ours, list):
@@ -191,6 +214,7 @@ def _with_metadata(page: _Page, ours: Mapping[str, Any]) -> tuple[_Page, Collect
     """The page on which zoo's metadata are these, and the keys of those that are there."""
     if not ours:
         return page, ()
+    ours = _encodable(ours)
     full = page.with_front()
     line = _newline(full.opening)
     for way in _ways(_Front.of(full), ours):
@@ -317,8 +341,8 @@ def _read(front: str, first: int, cut: tuple[int, int] = (0, 0)) -> dict[str, An
         cut: number of the first line of the card that was cut out of them, and how many there were.
     """
     try:
-        read = _Loader(front).get_single_data()
-    except _UNREADABLE as error:
+        read = read_yaml(front)
+    except UNREADABLE as error:
         raise DataError(
             "the metadata of the card cannot be read.",
             why=_trouble(error, first, cut),
@@ -333,6 +357,39 @@ def _read(front: str, first: int, cut: tuple[int, int] = (0, 0)) -> dict[str, An
             fix="write `key: value` there; a card that begins with a rule needs a line of text above it",
         )
     return read
+
+
+def _check_size(front: str) -> None:
+    """Refuse what takes long to read, or grows while it is: a few aliases stand for millions of values.
+
+    Raises:
+        YAMLError: it does, or it is none.
+    """
+    if len(front) > _LARGEST:
+        raise _too_much(f"more than {_LARGEST:,} characters")
+    anchors: dict[str, int] = {}
+    open_: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(front, Loader=_Loader):
+        anchor, size = getattr(event, "anchor", None), 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((anchor, 1))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            anchor, size = None, anchors.get(anchor or "", 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            size = 1
+        open_[-1] = open_[-1][0], open_[-1][1] + size
+        if anchor and size:
+            anchors[anchor] = size
+        if len(open_) > _DEEPEST + 1:
+            raise _too_much(f"more than {_DEEPEST} levels", event)
+        if open_[-1][1] > _MOST_NODES:
+            raise _too_much(f"too many keys and values, more than {_MOST_NODES:,}", event)
+
+
+def _too_much(what: str, event: yaml.Event | None = None) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=what, problem_mark=event and event.start_mark)
 
 
 def _trouble(error: BaseException, first: int, cut: tuple[int, int]) -> str:
@@ -399,15 +456,6 @@ def _list_events(front: str, key: str) -> list[yaml.Event]:
             is_key = not is_key
         depth += isinstance(event, yaml.CollectionStartEvent)
     return []
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """Reads what the safe one does, but for mappings that merge themselves into millions of keys."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)
-        if len(node.value) > _MOST_KEYS:
-            raise yaml.constructor.ConstructorError(problem="too many keys", problem_mark=node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Settings:
             ),
             device=environ.get("ZOO_DEVICE") or "auto",
             dtype=_precision(environ.get("ZOO_DTYPE") or "auto"),
-            memory=bytes_of(environ["ZOO_MEMORY"]) if environ.get("ZOO_MEMORY") else None,
+            memory=_memory(environ["ZOO_MEMORY"]) if environ.get("ZOO_MEMORY") else None,
             patience=_seconds(environ.get("ZOO_PATIENCE") or "600"),
         )
 
@@ -90,8 +91,18 @@ def _precision(text: str) -> Precision:
     return cast(Precision, text)
 
 
+def _memory(text: str) -> int:
+    try:
+        return bytes_of(text)
+    except UsageError as error:
+        raise UsageError(f'ZOO_MEMORY is "{text}".', fix=f"a size, {error.fix}") from error
+
+
 def _seconds(text: str) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f'ZOO_PATIENCE is "{text}".', fix="seconds, such as 600") from error
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f'ZOO_PATIENCE is "{text}".', fix="seconds, such as 600")
+    return seconds

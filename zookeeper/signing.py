@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,13 @@ class Signing:
         self._reporter = reporter
 
     def probe(
-        self, checkpoints: Sequence[Checkpoint], choice: ProbeChoice, corpus: Corpus, *, signatures_only: bool
+        self,
+        checkpoints: Sequence[Checkpoint],
+        choice: ProbeChoice,
+        corpus: Corpus,
+        *,
+        signatures_only: bool,
+        devices: Sequence[str] = (),
     ) -> tuple[Outcome, ...]:
         """Read a probe with checkpoints; what is there is not read again.
 
@@ -66,23 +73,33 @@ class Signing:
             corpus: its text.
             signatures_only: whether to keep no features, once there are those of `ANCHORS` checkpoints to
                 fit the basis of signatures to.
+            devices: to read with at the same time; none for the one that the settings mean.
         """
         fitted = self._fitted(choice)
         n_features = len(self._probing.features_on(choice))
         may_settle = signatures_only and not (fitted and fitted.settled)
-        outcomes: list[Outcome] = []
-        for checkpoint in checkpoints:
-            if may_settle and n_features >= ANCHORS:
-                fitted, may_settle = self._settled(choice, fitted), False
-            if signatures_only and fitted is not None and fitted.settled:
-                work = partial(self._probe_signature, checkpoint, choice, corpus, fitted)
+        one_at_a_time = Lock()
+
+        def settled() -> _Fitted | None:
+            nonlocal fitted, may_settle
+            with one_at_a_time:
+                if may_settle and n_features >= ANCHORS:
+                    fitted, may_settle = self._settled(choice, fitted), False
+                return fitted
+
+        def probe(checkpoint: Checkpoint) -> Outcome:
+            nonlocal n_features
+            basis = settled()
+            if signatures_only and basis is not None and basis.settled:
+                outcome = self._probe_signature(checkpoint, choice, corpus, basis)
             else:
-                work = partial(self._probe_features, checkpoint, choice, corpus, fitted)
-            outcomes.append(attempt(checkpoint.name, work))
-            if not outcomes[-1].failed:
-                n_features += outcomes[-1].status == "done"
+                outcome = self._probe_features(checkpoint, choice, corpus, basis)
+            with one_at_a_time:
+                n_features += outcome.status == "done"
                 self._probing.remember(choice)
-        return tuple(outcomes)
+            return outcome
+
+        return tuple(self._reader.over([(c.name, partial(probe, c)) for c in checkpoints], devices))
 
     def _probe_features(
         self, checkpoint: Checkpoint, choice: ProbeChoice, corpus: Corpus, fitted: _Fitted | None

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from zookeeper import errors
 from zookeeper.errors import TerminatedError, UsageError, ZooError
+from zookeeper.plain import redacted
 
 ERRORS = "ZOO_ERRORS"
 """Names the folder into which processes that zoo started put their errors."""
@@ -129,7 +130,8 @@ def leave_error(error: ZooError) -> bool:
     folder = os.environ.get(ERRORS)
     if not folder:
         return False
-    said = {"kind": type(error).__name__, "message": error.message, "why": error.why, "fix": error.fix}
+    texts = {"message": error.message, "why": error.why, "fix": error.fix}
+    said = {"kind": type(error).__name__} | {k: text and redacted(text) for k, text in texts.items()}
     (Path(folder) / f"{os.getpid()}.json").write_text(json.dumps(said))
     return True
 

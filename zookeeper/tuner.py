@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from zookeeper.errors import DataError
 from zookeeper.outcomes import told_of
+from zookeeper.plain import now
 from zookeeper.plans import Plan, Recipe
 from zookeeper.reader import Reader
 from zookeeper.recipes import RECIPES, of_each
@@ -429,7 +430,7 @@ class Tuner:
             device=device_name(self._reader.device),
             seconds=history[-1].seconds if history else 0.0,
             peak_bytes=_peak_bytes(self._reader.device),
-            created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            created_at=now(),
             energy=energy,
         )
 

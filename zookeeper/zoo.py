@@ -14,9 +14,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,11 +25,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zookeeper import local
+from zookeeper import hardware, local, lockfile
 from zookeeper.arrangement import correlation, leaf_order
 from zookeeper.choices import Terms, near_duplicates
-from zookeeper.collection import Collection, folder_of, is_folder, listed, parse
+from zookeeper.collection import Collection, folder_of, is_folder, listed, names_in_use, own_aliases, parse
+from zookeeper.doctor import Doctor
 from zookeeper.errors import (
+    CheckpointError,
+    DataError,
     EmptyZooError,
     IntegrityError,
     NetworkError,
@@ -41,7 +45,7 @@ from zookeeper.errors import (
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
 from zookeeper.kernels import MEMORY
 from zookeeper.outcomes import attempt
-from zookeeper.plain import encode
+from zookeeper.plain import encode, now, spelt_out
 from zookeeper.plans import Recipe, Request
 from zookeeper.probing import Probing
 from zookeeper.publications import Finding, Push, Report, Reproduction
@@ -67,6 +71,7 @@ from zookeeper.reporting import gathered
 from zookeeper.results import (
     Agreement,
     Budget,
+    Check,
     Comparison,
     Convergence,
     Covariance,
@@ -90,9 +95,12 @@ from zookeeper.sharing import Measured, Sharing
 from zookeeper.signing import Signing
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
-from zookeeper.store.files import disk, write
+from zookeeper.store.files import disk, held, make_folders, write
+from zookeeper.sweeping import Sweeping
 from zookeeper.team import end_with_parent, leave_error, team
 from zookeeper.tuner import Tuner, device_name, versions
+from zookeeper.updating import MOVED, Updating
+from zookeeper.verifying import Verifying
 
 if TYPE_CHECKING:
     from zookeeper.demo import DemoFiles
@@ -101,6 +109,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_LAYER",
     "DEFAULT_SCORES",
+    "MOVED",
     "RECIPES",
     "SCORES",
     "Measured",
@@ -124,12 +133,6 @@ __all__ = [
 
 Picture = Literal["kappa", "mi", "map", "convergence", "rank", "violin", "curve", "lineage"]
 Drawn = Covariance | Selection | Convergence | Ranking | Comparison | Run
-
-_WASTE = {
-    FeatureSet: "features",
-    EvidenceSet: "evidence",
-    SignatureSet: "signatures",
-}
 
 
 class Zoo:
@@ -160,7 +163,7 @@ class Zoo:
         self.reporter = reporter if reporter and self.team.leads else Silent()
         self.store = Store(self.settings.home, self.settings.cache, note=self.reporter.note)
         self._given_hub = hub
-        self._collection = Collection(self.store)
+        self._collection = Collection(self.store, note=self.reporter.note)
         self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
         self._probing = Probing(self.store, self._reader, self.reporter)
         self._space = TaskSpace(self.store, self._probing, self.reporter)
@@ -179,12 +182,14 @@ class Zoo:
 
     # Collect
 
-    def add(self, names: Iterable[str] | str) -> tuple[Outcome, ...]:
+    def add(self, names: Iterable[str] | str, *, pickles: bool = False) -> tuple[Outcome, ...]:
         """Pin checkpoints to the commits their names mean now. Downloads no weights.
 
         Args:
             names: ``repo``, ``org/repo``, ``org/repo@revision`` or ``./folder``. What is in the zoo stays as
                 it was pinned; another revision of it is another entry.
+            pickles: whether weights may be pickles, where there are no others. They are converted to
+                safetensors when they are read, in the closed room.
 
         Raises:
             StorageError: the zoo cannot be written to. Whatever else goes wrong with a name is its outcome.
@@ -193,14 +198,14 @@ class Zoo:
         with self.reporter.track("adding", len(names), "checkpoints") as advance:
             outcomes = []
             for name in names:
-                outcomes.append(attempt(name, partial(self._add, name)))
+                outcomes.append(attempt(name, partial(self._add, name, pickles=pickles)))
                 advance(1)
         return tuple(outcomes)
 
-    def _add(self, name: str) -> Outcome:
+    def _add(self, name: str, *, pickles: bool = False) -> Outcome:
         repo_id, revision = parse(name)
         if is_folder(repo_id):
-            found = local.describe(folder_of(repo_id))
+            found = self._described(folder_of(repo_id), pickles=pickles)
             if revision != "main" and not found.revision.commit.startswith(revision):
                 raise IntegrityError(
                     f"{repo_id} is not what it was at {revision}.",
@@ -208,7 +213,7 @@ class Zoo:
                 )
         else:
             try:
-                found = self.hub.checkpoint(repo_id, revision)
+                found = self.hub.checkpoint(repo_id, revision, pickles=pickles)
             except OfflineError:
                 if not self._collection.fitting(name):
                     raise
@@ -218,15 +223,118 @@ class Zoo:
         followed = next((c for c in known if c.revision.asked == found.revision.asked), None)
         if same is not None:
             also = {name} if "@" in name else set()
-            self.store.add(replace(same, aliases=tuple(sorted({*same.aliases, *found.aliases, *also}))))
+            aliases = tuple(sorted({*same.aliases, *found.aliases, *also}))
+            if found.pickled and not same.pickled:
+                self.store.add(replace(found, aliases=aliases, added_at=same.added_at))
+                return _done(name, "agreed to its pickles", found)
+            self.store.add(replace(same, aliases=aliases))
             return _done(name, "already there", same)
         if followed is not None and not found.revision.local:
             return _done(name, f"already there; {revision} is now {found.revision.commit[:8]}", followed)
-        self.store.add(replace(found, added_at=_now()))
+        self.store.add(replace(found, added_at=now()))
         if followed is not None:
             self.store.remove(followed.revision)
-            return _done(name, "added in place of what the folder held before", found)
+            status = "added in place of what the folder held before"
+            return _done(name, f"{status}, but {found.problem}" if found.problem else status, found)
         return _done(name, f"added, but {found.problem}" if found.problem else "added", found)
+
+    def _described(self, folder: Path, *, pickles: bool) -> Checkpoint:
+        """What a folder holds; to pickles that it held when they were agreed to, nobody need agree again."""
+        found = local.describe(folder, pickles=True)
+        agreed = (str(one.revision) for one in self.store.checkpoints() if one.pickled)
+        if pickles or not found.pickled or str(found.revision) in agreed:
+            return found
+        return local.describe(folder)
+
+    def freeze(self) -> lockfile.Lock:
+        """The zoo as a lock: its checkpoints and the datasets it has met, at their commits. No network."""
+        datasets = {str(found.revision): found for found in self.store.load_notes("dataset", Dataset)}
+        return lockfile.Lock(
+            version("hf-zoo"),
+            tuple(filter(self._can_be_locked, self.store.checkpoints())),
+            tuple(filter(self._can_be_locked, datasets.values())),
+        )
+
+    def _can_be_locked(self, pin: Checkpoint | Dataset) -> bool:
+        """Whether a lock with this can be read again; else it is said why not."""
+        try:
+            lockfile.check(pin)
+        except DataError as error:
+            self.reporter.note(spelt_out(f"{pin.revision.name} is left out: {error.message}"))
+            return False
+        return True
+
+    def add_listed(self, text: str, *, pickles: bool = False) -> tuple[Outcome, ...]:
+        """Pin the checkpoints of a lock (see `freeze`), or of a list with a name a line.
+
+        Of a lock nothing is asked of the Hub: what it says is the pin, and files are compared with its
+        digests when they are fetched. What is in the zoo stays as it was pinned.
+
+        Args:
+            text: of the lock, or of the list.
+            pickles: as in `add`; that a lock agrees to them is not enough.
+
+        Raises:
+            DataError: a lock in which an entry cannot be a pin; nothing of it was added.
+            UsageError: a list without names.
+            StorageError: as `add`.
+        """
+        if not lockfile.is_lock(text):
+            return self.add(lockfile.names_of(text), pickles=pickles)
+        lock, known = lockfile.read(text), list(self.store.checkpoints())
+        in_use, outcomes = names_in_use([*known, *lock.checkpoints]), []
+        with self.reporter.track("adding", len(lock.checkpoints), "checkpoints") as advance:
+            for pin in lock.checkpoints:
+                aliases = own_aliases(pin, in_use)
+                work = partial(self._take_over, replace(pin, aliases=aliases), known, pickles=pickles)
+                outcomes.append(attempt(pin.name, work))
+                advance(1)
+        met = {found.revision.repo_id for found in self.store.load_notes("dataset", Dataset)}
+        for dataset in lock.datasets:
+            if dataset.revision.repo_id not in met:
+                self._reader.pin(dataset)
+        return tuple(outcomes)
+
+    def _take_over(self, pin: Checkpoint, known: list[Checkpoint], *, pickles: bool) -> Outcome:
+        """Add a checkpoint of a lock to those that are known; a folder only if it is what it was."""
+        revision = pin.revision
+        if pin.pickled and not pickles:
+            raise CheckpointError(
+                "its weights are pickles, which were agreed to elsewhere.",
+                why="pickles can run code when they are read; zoo converts them without",
+                fix="to agree to them here: the same with --allow-pickle",
+            )
+        if revision.local:
+            return self._add(str(revision), pickles=pin.pickled)
+        for one in known:
+            if str(one.revision) == str(revision):
+                return _done(pin.name, "already there", one)
+            if (one.revision.repo_id, one.revision.asked) == (revision.repo_id, revision.asked):
+                return _done(pin.name, f"already there; the lock has it at {revision.commit[:8]}", one)
+        taken = {alias for one in known for alias in one.aliases}
+        aliases = tuple(alias for alias in pin.aliases if alias not in taken)
+        known.append(replace(pin, aliases=aliases, added_at=now()))
+        self.store.add(known[-1])
+        return _done(pin.name, f"added, but {pin.problem}" if pin.problem else "added", pin)
+
+    def update(self, names: Iterable[str] = (), *, apply: bool = False) -> tuple[Outcome, ...]:
+        """Compare pins with what their names mean now on the Hub, and folders with what they hold.
+
+        Args:
+            names: which; all by default.
+            apply: whether to pin those that moved anew. What was measured of a commit that nothing pins any
+                more stays until `waste` is deleted.
+
+        Returns:
+            Outcomes, of those that moved with ``latest`` and ``changed``: weights, config, tokenizer, or
+            the card only. What is gone from the Hub, or cannot be had any more, is an outcome too.
+
+        Raises:
+            EmptyZooError: there are no checkpoints.
+        """
+        names = listed(names)
+        chosen = self._collection.chosen(names) if names else self._collection.everything()
+        return Updating(self.store, lambda: self.hub, self.reporter).update(chosen, apply=apply, now=now())
 
     def holdings(self) -> tuple[Holding, ...]:
         """All checkpoints, by name, with what the zoo has of each."""
@@ -291,6 +399,7 @@ class Zoo:
         max_words: int = 10_000,
         reading: Reading | None = None,
         signatures_only: bool = False,
+        gpus: int | None = None,
     ) -> tuple[Outcome, ...]:
         """Read the probe with checkpoints and keep their features. What is there is not computed again.
 
@@ -298,19 +407,22 @@ class Zoo:
             names: which; all by default.
             probe: a named probe, or a text file with a sentence or paragraph a line.
             max_words: rows of features.
-            reading: layer, pooling and window.
+            reading: layer, pooling, precision and window.
             signatures_only: whether to keep signatures in the place of features, which serve to compare
                 checkpoints and nothing else. The features of the first few are kept all the same: the basis
                 of signatures is fitted to them.
+            gpus: to read with at the same time, a checkpoint on each; None for the device of the settings.
 
         Raises:
             EmptyZooError: there are no checkpoints.
+            UsageError: there are not so many GPUs.
             DataError, NotFoundError, NetworkError: the probe cannot be had. What goes wrong with one
                 checkpoint is its outcome.
         """
+        devices = hardware.several(gpus)
         chosen = self._collection.chosen(names)
         choice, corpus = self._probing.choice(probe, max_words, reading)
-        return self._signing.probe(chosen, choice, corpus, signatures_only=signatures_only)
+        return self._signing.probe(chosen, choice, corpus, signatures_only=signatures_only, devices=devices)
 
     def covariance(
         self,
@@ -507,6 +619,7 @@ class Zoo:
         split: str = "train",
         max_examples: int | None = 2_000,
         shortlist: int | None = None,
+        gpus: int | None = None,
         bootstrap: int = 200,
         level: float = 0.95,
         save: str | None = None,
@@ -521,10 +634,11 @@ class Zoo:
             names: which checkpoints; all by default.
             scores: by name, ``"all"`` for every one; the first orders.
             layer: ``"best"`` for the one with the best score, ``"last"``, ``"mean"`` of all, or a number.
-            reading: pooling and window.
+            reading: pooling, precision and window.
             split: whose labels to use.
             max_examples: at most so many sentences, drawn with a fixed seed; None for all.
             shortlist: run only so many, those that look best by what is known without the target.
+            gpus: as in `probe`.
             bootstrap: replicates for intervals and tiers; 0 for none.
             level: of intervals and tiers.
             save: a name under which `rerank` finds it.
@@ -532,10 +646,12 @@ class Zoo:
 
         Raises:
             EmptyZooError: there are no checkpoints.
+            UsageError: there is no such score, or there are not so many GPUs.
             DataError, NotFoundError, NetworkError: the target cannot be had. What goes wrong with one
                 checkpoint is listed with it.
         """
         started = time.perf_counter()
+        devices = hardware.several(gpus)
         scorer = Scorer(self.store, scores, layer=layer, n_replicates=bootstrap, level=level)
         notes = [_ranking_note(kept) for kept in ("latest", save) if kept is not None]
         chosen = self._collection.chosen(names)
@@ -543,7 +659,9 @@ class Zoo:
         shortened = None
         if shortlist is not None and shortlist < len(chosen):
             chosen, shortened = self._ranker.shortlist(chosen, shortlist, self._alignment)
-        ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
+        ranking = self._ranker.rank(
+            summary, split, data[split], chosen, reading or Reading(), scorer, devices
+        )
         origin = _origin(command, started, self._reader.used)
         ranking = replace(ranking, shortlist=shortened, origin=origin)
         if ranking.scores:
@@ -1085,7 +1203,7 @@ class Zoo:
         """
         return gathered(
             self.store,
-            self._collection.chosen(()),
+            self._collection.everything(),
             covariance=partial(self.covariance, errors=False),
             select=lambda kappa: self.select(covariance=kappa, keep=False),
             comparison=self._publisher().comparison,
@@ -1112,49 +1230,54 @@ class Zoo:
 
     # Care
 
-    def waste(self, *, features: bool = False, delete: bool = False) -> tuple[Waste, ...]:
-        """What can be deleted, because nothing asks for it or because it can be made again.
+    def waste(
+        self,
+        *,
+        features: bool = False,
+        hub: bool = False,
+        older_than: float = 0.0,
+        delete: bool = False,
+    ) -> tuple[Waste, ...]:
+        """What can be deleted, because nothing asks for it or because it can be made or fetched again.
 
         Args:
             features: whether to spare the features on the probe that was read last too; each gets a
                 signature first, by which it can be compared ever after.
+            hub: whether to spare what the Hub's client fetched of checkpoints that were read, and of commits
+                that no pin names. Other repositories than those of the zoo stay.
+            older_than: seconds; what is younger stays.
             delete: whether to delete it.
 
         Raises:
             EmptyZooError: no probe was read.
+            StorageError: the disk refuses.
         """
-        pinned = {str(checkpoint.revision) for checkpoint in self.store.checkpoints()}
-        everything: list[Measurement] = [
-            *self.store.all(FeatureSet),
-            *self.store.all(EvidenceSet),
-            *self.store.all(SignatureSet),
-        ]
-        reasons: dict[str, Sequence[Measurement]] = {
-            "of checkpoints that are not in the zoo": [e for e in everything if e.checkpoint not in pinned],
-            "on a basis that was fitted anew": [
-                one for one in self._signing.outdated() if one.checkpoint in pinned
-            ],
-        }
-        if features:
-            choice = self._probing.latest()
-            spared = [f for f in self._probing.features_on(choice) if f.checkpoint in pinned]
-            if delete and spared:
-                spared = self._signing.sign(spared, choice)
-            reasons["signatures stand for them"] = spared
-        found = []
-        for why, doomed in reasons.items():
-            for kind in dict.fromkeys(map(type, doomed)):
-                alike = [one for one in doomed if type(one) is kind]
-                found.append(Waste(_WASTE[kind], why, len(alike), sum(one.size for one in alike)))
-            if delete:
-                for one in doomed:
-                    self.store.discard(type(one), one.key.digest)
-        return tuple(found)
+        sweeping = Sweeping(
+            self.settings, self.store, self._probing, self._signing, lambda: self.hub, self.reporter
+        )
+        return sweeping.sweep(features=features, hub=hub, older_than=older_than, delete=delete)
 
-    def verify(self) -> Verification:
-        """Read and hash all that is stored."""
+    def verify(self, *, full: bool = False) -> Verification:
+        """Read and hash all that is stored.
+
+        Args:
+            full: whether to hash the files of checkpoints too, as far as they are on this machine, and to
+                compute a hundredth of the features of the last probe again, one set at least.
+        """
         with self.reporter.track("verifying", len(self.store.artefacts()), "artefacts") as advance:
-            return self.store.verify(advance)
+            stored = self.store.verify(advance)
+        if not full:
+            return stored
+        verifying = Verifying(self.settings, self.store, self._probing, lambda: self.hub, self.reporter)
+        return verifying.verify(stored)
+
+    def examine(self, *, fix: bool = False) -> tuple[Check, ...]:
+        """Look whether a zoo can work here; raises nothing of what it finds.
+
+        Args:
+            fix: whether to mend what can be mended without asking.
+        """
+        return Doctor(self.settings, self.store, lambda: self.hub).examine(fix=fix)
 
     def draw(self, kind: Picture, path: Path, found: Drawn | None = None) -> None:
         """Draw a picture into a file.
@@ -1183,7 +1306,7 @@ class Zoo:
             "lineage": pictures.draw_lineage,
         }
         if kind == "lineage":
-            draw[kind](self._collection.chosen(()), path, picks=self._selected())
+            draw[kind](self._collection.everything(), path, picks=self._selected())
         elif isinstance(found, Covariance) and kind == "map":
             draw[kind](found, path, picks=self._selector.picks(found))
         else:
@@ -1208,16 +1331,31 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
 
 @contextmanager
 def _kept_while_interrupted(folder: Path) -> Iterator[None]:
-    """Remove a folder in the end, unless what goes on in it was interrupted and can be gone on with."""
-    try:
-        yield
-    except (KeyboardInterrupt, TerminatedError, NetworkError, StorageError):
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    with disk(folder):
-        shutil.rmtree(folder)
+    """Remove a folder in the end, unless what goes on in it was interrupted and can be gone on with.
+
+    Meanwhile it is marked as one that is worked with.
+
+    Raises:
+        StorageError: another process works with it, or the disk refuses.
+    """
+    with ExitStack() as marks:
+        with disk(folder):
+            make_folders(folder)
+            try:
+                marks.enter_context(held(folder))
+            except BlockingIOError as error:
+                raise StorageError(
+                    f"another process works in {folder} at the moment.", fix="run this again when it is done"
+                ) from error
+        try:
+            yield
+        except (KeyboardInterrupt, TerminatedError, NetworkError, StorageError):
+            raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        with disk(folder):
+            shutil.rmtree(folder)
 
 
 def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
@@ -1233,8 +1371,4 @@ def _ranking_note(name: str) -> str:
 
 def _origin(command: str, started: float, device: str = "cpu") -> Origin:
     """What made something that was begun at that reading of the clock."""
-    return Origin(command, _now(), versions(), device_name(device), time.perf_counter() - started)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Origin(command, now(), versions(), device_name(device), time.perf_counter() - started)

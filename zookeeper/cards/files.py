@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
 from zookeeper.cards.privacy import publishable
-from zookeeper.plain import encode, spelt_out
+from zookeeper.plain import csv_cell, encode
 from zookeeper.results import Ranking, Run, Selection
 
 _ABOUT = "zookeeper"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def weights_name(run: Run) -> str:
@@ -78,7 +77,7 @@ def table_file(found: Ranking | Selection) -> bytes:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _harmless(cell) for name, cell in row.items()} for row in rows)
+    writer.writerows({name: csv_cell(cell) for name, cell in row.items()} for row in rows)
     return file.getvalue().encode("utf-8", "replace")
 
 
@@ -123,11 +122,3 @@ def _of_selection(found: Selection) -> list[dict[str, Any]]:
         }
         for number, pick in enumerate(found.picks, 1)
     ]
-
-
-def _harmless(cell: Any) -> Any:
-    """Text that a spreadsheet shows and does not run."""
-    if not isinstance(cell, str):
-        return cell
-    text = spelt_out(cell)
-    return f"'{text}" if text.startswith(_FORMULA) else text

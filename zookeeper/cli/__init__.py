@@ -8,18 +8,25 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from zookeeper.cli import care, collect, measure, publish, tune
-from zookeeper.cli.output import Terminal, say, show_error, show_zoo_error
+from zookeeper import interrupts
+from zookeeper.cli import care, collect, measure, pins, publish, tune
+from zookeeper.cli.output import say, show_error, show_zoo_error
+from zookeeper.cli.progress import Terminal
 from zookeeper.errors import TerminatedError, ZooError
+from zookeeper.plain import redacted, spelt_out_lines
 from zookeeper.zoo import Zoo, leave_error
 
 _BUG = 70
+_OF_PYDANTIC = "Value error, "
+"""What it puts before the reason why a value is none of the choices."""
 
 
 class _Group(TyperGroup):
@@ -27,26 +34,28 @@ class _Group(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         typed = list(args)
-        ctx = super().make_context(info_name, args, *rest, **extra)
+        with _unread():  # --help and --version print here
+            ctx = super().make_context(info_name, args, *rest, **extra)
         ctx.meta["zoo.typed"] = typed
         return ctx
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _unread():
+                return super().invoke(ctx)
         except ZooError as error:
             if not leave_error(error):
-                show_zoo_error(error)
+                show_zoo_error(error, as_json="--json" in ctx.meta["zoo.typed"])
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
+            interrupts.said()
             if not leave_error(TerminatedError("stopped.")):
-                say("\nStopped. What was finished is kept; the same command goes on from there.")
-            raise typer.Exit(130) from error
-        except BrokenPipeError as error:
-            # Whoever read our output went away; so do we, and Python must not complain when it flushes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from error
+                say(interrupts.STOPPED)
+            raise typer.Exit(interrupts.INTERRUPTED) from error
         except (typer.Exit, typer.Abort):
+            raise
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(_OF_PYDANTIC)
             raise
         except Exception as error:
             if os.environ.get("ZOO_DEBUG") or type(error).__module__.startswith("typer"):
@@ -55,18 +64,34 @@ class _Group(TyperGroup):
             raise typer.Exit(_BUG) from error
 
 
+@contextmanager
+def _unread() -> Iterator[None]:
+    """Leave quietly where whoever reads our output went away."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as error:
+        # Of the first, rich makes the second.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        interrupts.forget_output()
+        raise typer.Exit(interrupts.UNREAD) from error
+
+
 def _report_bug(error: Exception, ctx: Any) -> None:
     """Keep the traceback (without values of variables, which may be secrets) and say where."""
     settings = ctx.obj.settings if isinstance(ctx.obj, Zoo) else None
     folder = settings.home / "logs" if settings else Path(tempfile.gettempdir())
-    path = folder / f"bug-{time.strftime('%Y%m%dT%H%M%S')}.txt"
-    why = f"{type(error).__name__}: {error}"[:300]
+    trace = spelt_out_lines(redacted("".join(traceback.format_exception(error))))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        show_error("zoo stumbled over a bug of its own.", why, f"report it with {path}")
+        # Only for who runs this, and never a file that somebody put there before.
+        file, path = tempfile.mkstemp(".txt", f"bug-{time.strftime('%Y%m%dT%H%M%S')}-", folder, text=True)
+        with os.fdopen(file, "w", encoding="utf-8") as report:
+            report.write(trace)
+        fix = f"report it with {path}"
     except OSError:
-        show_error("zoo stumbled over a bug of its own.", why, "set ZOO_DEBUG=1 to see where")
+        fix = "set ZOO_DEBUG=1 to see where"
+    show_error("zoo stumbled over a bug of its own.", f"{type(error).__name__}: {error}"[:300], fix)
 
 
 app = typer.Typer(
@@ -104,7 +129,9 @@ def start(
 
     add → probe → covariance → select / rank → tune → card → push
     """
-    ctx.obj = Zoo(zoo, reporter=Terminal())
+    reporter = Terminal()
+    ctx.call_on_close(reporter.close)
+    ctx.obj = Zoo(zoo, reporter=reporter)
     if ctx.invoked_subcommand is None:
         n = len(ctx.obj.holdings())
         say(f"The zoo has {n} {'checkpoint' if n == 1 else 'checkpoints'} ({ctx.obj.settings.home}).")
@@ -113,7 +140,7 @@ def start(
         say("  All commands                zoo --help")
 
 
-for _module in (collect, measure, tune, publish, care):
+for _module in (collect, pins, measure, tune, publish, care):
     for _command in _module.COMMANDS:
         app.command(name=_command.__name__.strip("_"), rich_help_panel=_module.PANEL)(_command)
 

@@ -1,4 +1,4 @@
-"""verify, gc, demo."""
+"""demo, doctor, verify, gc, db."""
 
 from __future__ import annotations
 
@@ -9,21 +9,34 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from zookeeper.cli import views
-from zookeeper.cli.options import Json
+from zookeeper.cli.options import Json, seconds_of
 from zookeeper.cli.output import View, say, show
 from zookeeper.zoo import build_demo
 
 PANEL = "Care"
 
 
-def verify(ctx: typer.Context, json: Json = False) -> None:
-    """Read and hash everything that is stored; exit 1 if anything is not what was stored."""
-    found = ctx.obj.verify()
+def verify(
+    ctx: typer.Context,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Hash the files of checkpoints too, and compute some features again.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Read and hash everything that is stored; exit 1 if anything is not what was stored.
+
+    `zoo verify`    `zoo verify --full`
+    """
+    found = ctx.obj.verify(full=full)
     show(views.verification(found), as_json=json)
     if found.damaged:
         raise typer.Exit(1)
@@ -37,14 +50,65 @@ def gc(
             "--features", help="The features of the last probe too; a signature of each stays for comparing."
         ),
     ] = False,
+    hub: Annotated[
+        bool,
+        typer.Option(
+            "--hub",
+            help="Of the zoo's repositories also what was fetched and is read, or of commits no pin names.",
+        ),
+    ] = False,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="Only what is older: 12h, 30d or 2w.", show_default=False),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; else only say what would go.")] = False,
     json: Json = False,
 ) -> None:
     """Delete what nothing asks for any more, or what can be made again.
 
-    `zoo gc`    `zoo gc --features --yes`
+    Features of checkpoints in the zoo stay, on earlier probes too; zoo rm MODEL --features deletes them.
+
+    `zoo gc`    `zoo gc --features --yes`    `zoo gc --hub --older-than 30d`
     """
-    show(views.waste(ctx.obj.waste(features=features, delete=yes), deleted=yes), as_json=json)
+    age = seconds_of(older_than) if older_than else 0.0
+    found = ctx.obj.waste(features=features, hub=hub, older_than=age, delete=yes)
+    show(views.waste(found, deleted=yes), as_json=json)
+
+
+def doctor(
+    ctx: typer.Context,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Make missing folders and the index, sweep leftovers, close folders to others."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Look whether zoo can work here: libraries, folders, the Hub, hardware; exit 1 if it cannot.
+
+    `zoo doctor`    `zoo doctor --fix`
+    """
+    found = ctx.obj.examine(fix=fix)
+    show(views.examination(found), as_json=json)
+    if any(check.state == "problem" for check in found):
+        raise typer.Exit(1)
+
+
+def db(
+    ctx: typer.Context,
+    what: Annotated[Literal["path", "rebuild"], typer.Argument(help="Say where it is, or make it again.")],
+    json: Json = False,
+) -> None:
+    """The index, which is made of the files beside it and can be made again at any time.
+
+    `zoo db path`    `zoo db rebuild`
+    """
+    entries = ctx.obj.store.rebuild() if what == "rebuild" else None
+    path = ctx.obj.store.index_path
+    show(views.index(path, entries), as_json=json)
+    if not json:
+        sys.stdout.write(f"{path}\n")
 
 
 def demo(
@@ -134,4 +198,4 @@ def _inside(folder: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-COMMANDS = (demo, gc, verify)
+COMMANDS = (demo, doctor, verify, gc, db)

@@ -9,6 +9,8 @@ import typer
 from zookeeper.cli import views
 from zookeeper.cli.options import DryRun, Json, models_of
 from zookeeper.cli.output import show
+from zookeeper.cli.pins import listing
+from zookeeper.errors import UsageError
 
 PANEL = "Collect"
 
@@ -16,19 +18,42 @@ PANEL = "Collect"
 def add(
     ctx: typer.Context,
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="MODEL",
             help="repo, org/repo, org/repo@revision or ./folder; - reads names from standard input.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="What zoo freeze wrote, of which nobody is asked; or names, one a line, # for comments. "
+            "- for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Accept weights that are pickles, at this commit. They are converted without running them.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Add checkpoints, pinned to the commits their names mean now. Downloads no weights.
 
-    `zoo add roberta-base google-bert/bert-base-cased ./my-checkpoint`
+    `zoo add roberta-base google-bert/bert-base-cased ./my-checkpoint`    `zoo add -f zoo.lock`
     """
-    show(views.added(ctx.obj.add(models_of(models))), as_json=json)
+    if not models and not file:
+        raise UsageError("no checkpoint is named.", fix="zoo add roberta-base, or zoo add -f FILE")
+    found = ctx.obj.add_listed(listing(file), pickles=allow_pickle) if file else ()
+    found += ctx.obj.add(models_of(models), pickles=allow_pickle) if models else ()
+    show(views.added(found), as_json=json)
 
 
 def ls(ctx: typer.Context, json: Json = False) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from zookeeper.cli.blocks import LEGEND, cut, kappa_map, spark
-from zookeeper.cli.output import Column, View, count, number, short, size, width
+from zookeeper.cli.output import Column, View, count, number, short, width
 from zookeeper.cli.views import some, target_line
-from zookeeper.plain import plain
+from zookeeper.plain import plain, size
 from zookeeper.records import Outcome
 from zookeeper.results import NEAR_DUPLICATES, Convergence, Covariance, Neighbourhood, Pick, Selection
 from zookeeper.zoo import correlation, leaf_order, near_duplicates

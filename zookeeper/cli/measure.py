@@ -39,25 +39,28 @@ def probe(
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
     signatures_only: Annotated[
         bool,
         typer.Option(
             "--signatures-only", help="Keep a signature of 200 kB in the place of features, from the 17th on."
         ),
     ] = False,
+    gpus: options.Gpus = None,
     json: Json = False,
 ) -> None:
     """Read the probe with each checkpoint and keep its features. What is there is not computed again.
 
     `zoo probe`    `zoo probe roberta-base --layer mean`    `zoo probe -p my-text.txt`
     """
-    reading = options.reading(layer, pool, max_length)
+    reading = options.reading(layer, pool, max_length, dtype)
     found = ctx.obj.probe(
         models_of(models),
         probe=probe,
         max_words=max_words,
         reading=reading,
         signatures_only=signatures_only,
+        gpus=gpus,
     )
     show(views.probed(found), as_json=json)
 
@@ -70,6 +73,7 @@ def covariance(
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
     signatures: options.Signatures = False,
     refit: Annotated[
         bool, typer.Option("--refit", help="Fit the basis of signatures to the features there are now.")
@@ -96,7 +100,7 @@ def covariance(
 
     `zoo covariance`    `zoo covariance --signatures`    `zoo covariance -o kappa.csv`
     """
-    reading = options.probed(probe, max_words, layer, pool, max_length)
+    reading = options.probed(probe, max_words, layer, pool, max_length, dtype)
     names = models_of(models)
     read = {"probe": probe, "max_words": max_words, "reading": reading}
     if convergence:
@@ -134,13 +138,14 @@ def neighbours(
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
     json: Json = False,
 ) -> None:
     """Find the checkpoints whose tasks are nearest to that of one.
 
     `zoo neighbours roberta-base`
     """
-    reading = options.probed(probe, max_words, layer, pool, max_length)
+    reading = options.probed(probe, max_words, layer, pool, max_length, dtype)
     found = ctx.obj.neighbours(model, k, probe=probe, max_words=max_words, reading=reading)
     show(comparing.neighbourhood(found), as_json=json)
 
@@ -193,6 +198,7 @@ def select(
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
     signatures: options.Signatures = False,
     debias: options.Debias = None,
     shrink: options.Shrink = 0.0,
@@ -224,7 +230,7 @@ def select(
         options.only(
             ctx,
             "target",
-            *("models", "k", "half_mmi", "include", "exclude", "pool", "max_length", "bootstrap"),
+            *("models", "k", "half_mmi", "include", "exclude", "pool", "max_length", "dtype", "bootstrap"),
             *("show_", "json"),
             *("split", "max_examples", *options.TARGET),
         )
@@ -235,7 +241,7 @@ def select(
             k,
             names=models_of(models),
             half=half_mmi,
-            reading=Reading(pooling=pool, max_length=max_length),
+            reading=Reading(pooling=pool, dtype=dtype, max_length=max_length),
             split=split,
             max_examples=max_examples or None,
             **chosen,
@@ -256,7 +262,7 @@ def select(
             names,
             probe=probe,
             max_words=max_words,
-            reading=options.probed(probe, max_words, layer, pool, max_length),
+            reading=options.probed(probe, max_words, layer, pool, max_length, dtype),
             signatures=signatures,
             debiased=debias is not None,
         ).shrunk(shrink),
@@ -293,6 +299,7 @@ def plot(
     layer: options.Layer = "last",
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
     signatures: options.Signatures = False,
     debias: options.Debias = None,
     covariance: options.CovarianceFile = None,
@@ -319,7 +326,7 @@ def plot(
         ctx.obj.draw(kind, output, known[kind]())
         show(views.drawn(kind, output), as_json=json)
         return
-    reading = options.probed(probe, max_words, layer, pool, max_length)
+    reading = options.probed(probe, max_words, layer, pool, max_length, dtype)
     read = {"probe": probe, "max_words": max_words, "reading": reading}
     chosen = models_of(models)
     if kind == "convergence":
@@ -404,6 +411,8 @@ def rank(
     fold_bio: options.FoldBio = False,
     pool: options.Pool = "auto",
     max_length: options.MaxLength = None,
+    dtype: options.Dtype = "auto",
+    gpus: options.Gpus = None,
     json: Json = False,
 ) -> None:
     """Order checkpoints by how well their frozen features serve a target, without tuning any.
@@ -428,10 +437,11 @@ def rank(
                 target, config, text_column, label_column, task, columns, pair_column, fold_bio
             ),
             models_of(models),
-            reading=Reading(pooling=pool, max_length=max_length),
+            reading=Reading(pooling=pool, dtype=dtype, max_length=max_length),
             split=split,
             max_examples=max_examples or None,
             shortlist=shortlist,
+            gpus=gpus,
             save=save,
             scores=(*(score or DEFAULT_SCORES), "ridge"),
             layer=layer or DEFAULT_LAYER,

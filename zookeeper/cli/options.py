@@ -10,7 +10,7 @@ import typer
 
 from zookeeper.errors import UsageError
 from zookeeper.plain import UNITS, bytes_of
-from zookeeper.records import Pooling, Reading, TargetSource, Task
+from zookeeper.records import Pooling, Precision, Reading, TargetSource, Task
 from zookeeper.results import Budget
 
 Models = Annotated[
@@ -38,6 +38,7 @@ ModelsOption = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _OF_TARGET, _OF_READING = "The target", "Reading"
 
 ProbeRead = Annotated[
@@ -73,6 +74,24 @@ MaxLength = Annotated[
         help="Longest window in sub-words; the model's own by default.",
         show_default=False,
         rich_help_panel=_OF_READING,
+    ),
+]
+Dtype = Annotated[
+    Precision,
+    typer.Option(
+        "--dtype",
+        help="Precision in which checkpoints run; auto: ZOO_DTYPE, else as before, else as fits the device.",
+        rich_help_panel=_OF_READING,
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        min=1,
+        metavar="N",
+        help="Read with so many GPUs at once, a checkpoint on each.",
+        show_default=False,
     ),
 ]
 
@@ -206,28 +225,42 @@ def budget_of(text: str) -> Budget:
     return Budget(int(float(found[1]) * UNITS[found[2].upper()]), "parameters")
 
 
-def reading(layer: str, pool: Pooling, max_length: int | None) -> Reading:
+def seconds_of(text: str) -> float:
+    """Seconds that a user writes as 12h, 30d or 2w.
+
+    Raises:
+        UsageError: it is no age.
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smhdw])", text.strip(), re.IGNORECASE)
+    if not found:
+        raise UsageError(f'"{text}" is no age.', fix="such as 12h, 30d or 2w")
+    return float(found[1]) * _SECONDS[found[2].lower()]
+
+
+def reading(layer: str, pool: Pooling, max_length: int | None, dtype: Precision = "auto") -> Reading:
     """What the reading options say together."""
-    return Reading(layer=layer, pooling=pool, max_length=max_length)
+    return Reading(layer=layer, pooling=pool, dtype=dtype, max_length=max_length)
 
 
-def probed(probe: str | None, max_words: int, layer: str, pool: Pooling, max_length: int | None) -> Reading:
+def probed(
+    probe: str | None, max_words: int, layer: str, pool: Pooling, max_length: int | None, dtype: Precision
+) -> Reading:
     """How the probe that is named was read.
 
     Raises:
         UsageError: none is named, so that the last one counts, as it was read.
     """
-    given = reading(layer, pool, max_length)
+    given = reading(layer, pool, max_length, dtype)
     if probe is None and (max_words, given) != (10_000, Reading()):
         raise UsageError(
-            "--max-words, --layer, --pool and --max-length say how a probe was read.",
+            "--max-words, --layer, --pool, --max-length and --dtype say how a probe was read.",
             why="none is named, so the last one counts, as it was read",
             fix="name it with -p",
         )
     return given
 
 
-PROBED = ("probe", "max_words", "layer", "pool", "max_length")
+PROBED = ("probe", "max_words", "layer", "pool", "max_length", "dtype")
 TARGET = (
     "config",
     "text_column",

@@ -1,17 +1,15 @@
-"""What commands show: data on stdout, words and progress on stderr.
+"""What commands show: data on stdout, words on stderr.
 
 A table where stdout is a terminal, tab-separated and uncut where it is not, one JSON object with ``--json``.
-Everything that came from outside is shown as text: control characters are spelt out, nothing is markup.
+Everything that came from outside is shown as text: control characters are spelt out, nothing is markup. Words
+never hold a token.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,23 +17,12 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from zookeeper.errors import ZooError
-from zookeeper.plain import spelt_out
+from zookeeper.plain import redacted, spelt_out
 from zookeeper.records import Outcome, exit_code_of
-
-_PLAIN_PROGRESS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,7 @@ def show(view: View, *, as_json: bool) -> None:
 def _draw(view: View) -> None:
     if not view.rows:
         return
-    console = _console(stderr=False)
+    console = open_console(stderr=False)
     cells = [
         [
             spelt_out(column.show(value)) if value is not None else "–"
@@ -129,7 +116,7 @@ def _draw(view: View) -> None:
         for i in part:
             column = view.columns[i]
             table.add_column(
-                Text(column.title),
+                Text(spelt_out(column.title)),
                 justify="right" if column.right else "left",
                 no_wrap=column.right,
                 overflow="fold",
@@ -156,116 +143,48 @@ def _parts(columns: Sequence[Column], widths: Sequence[int], width: int) -> list
 
 
 def _separate(view: View) -> None:
-    lines = [[column.title for column in view.columns]]
+    lines = [[spelt_out(column.title) for column in view.columns]]
     lines += [["" if value is None else spelt_out(value) for value in row] for row in view.rows]
     sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
 
 
 def say(text: str) -> None:
     """Words for people; lines stay lines."""
-    console = _console(stderr=True)
+    console = open_console(stderr=True)
     for line in text.split("\n"):
-        console.print(Text(spelt_out(line)), soft_wrap=not console.is_terminal)
+        console.print(words(line), soft_wrap=not console.is_terminal)
 
 
 def show_error(message: str, why: str | None = None, fix: str | None = None) -> None:
     """What happened, why, and what to do."""
-    console = _console(stderr=True)
+    console = open_console(stderr=True)
     for label, style, text in (("error:", "bold red", message), ("why:", "bold", why), ("fix:", "bold", fix)):
         if text:
             indent = "" if label == "error:" else "  "
-            console.print(
-                Text(indent) + Text(label, style=style) + Text(f" {spelt_out(text)}"), soft_wrap=True
-            )
+            console.print(Text(indent) + Text(label, style=style) + Text(" ") + words(text), soft_wrap=True)
 
 
-def show_zoo_error(error: ZooError) -> None:
-    """An error of ours."""
+def show_zoo_error(error: ZooError, *, as_json: bool = False) -> None:
+    """An error of ours; also as data where that is what was asked for."""
+    if as_json:
+        said = {"error": error.message, "why": error.why, "fix": error.fix, "exit_code": error.exit_code}
+        sys.stdout.write(json.dumps({"schema": "zoo.error/1", **said}, indent=2) + "\n")
     show_error(error.message, error.why, error.fix)
+
+
+def words(text: str) -> Text:
+    """Words as they are shown."""
+    return Text(spelt_out(redacted(text)))
 
 
 def width() -> int:
     """Columns that words for people may take."""
-    return _console(stderr=True).width
+    return open_console(stderr=True).width
 
 
-def _console(*, stderr: bool) -> Console:
+def open_console(*, stderr: bool) -> Console:
+    """Where to show; what is shown there is no markup."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
-
-
-class Rate(ProgressColumn):
-    """Speed of a task in its own unit."""
-
-    def render(self, task: Task) -> Text:
-        """Such as ``1,250 words/s``."""
-        return Text(f"{task.speed:,.0f} {task.fields['unit']}/s" if task.speed else "")
-
-
-class Terminal:
-    """A reporter for a terminal: bars while work goes on, nothing left of them after."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._tasks = 0
-
-    def note(self, text: str) -> None:
-        """Say one thing worth knowing."""
-        if self._progress:
-            self._progress.console.print(Text(spelt_out(text)))
-        else:
-            say(text)
-
-    @contextmanager
-    def track(self, what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-        """A bar with counts and rate; a line now and then where stderr is no terminal."""
-        if os.environ.get("ZOO_NO_PROGRESS") or not total:
-            yield lambda done, note="": None
-        elif not sys.stderr.isatty():
-            yield _Lines(what, total, unit)
-        else:
-            with self._bar(what, total, unit) as advance:
-                yield advance
-
-    @contextmanager
-    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                Rate(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}", markup=False),
-                console=_console(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
-        progress = self._progress
-        task = progress.add_task(spelt_out(what), total=total, unit=unit, note="")
-        self._tasks += 1
-        try:
-            yield lambda done, note="": progress.update(task, advance=done, note=spelt_out(note))
-        finally:
-            progress.remove_task(task)
-            self._tasks -= 1
-            if not self._tasks:
-                progress.stop()
-                self._progress = None
-
-
-class _Lines:
-    """Progress as plain lines, for logs."""
-
-    def __init__(self, what: str, total: int, unit: str) -> None:
-        self._what, self._total, self._unit = what, total, unit
-        self._done, self._said = 0, time.monotonic()
-
-    def __call__(self, done: int, note: str = "") -> None:
-        self._done += done
-        if time.monotonic() - self._said >= _PLAIN_PROGRESS_SECONDS:
-            self._said = time.monotonic()
-            said = f"; {note}" if note else ""
-            say(f"{self._what}: {self._done:,} of {self._total:,} {self._unit}{said}")
 
 
 def number(places: int) -> Callable[[float], str]:
@@ -279,14 +198,6 @@ def count(value: int) -> str:
         if value >= limit:
             return f"{value / limit:.3g} {unit}"
     return str(value)
-
-
-def size(value: int) -> str:
-    """Shows bytes in decimal units, as the Hub does."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= limit:
-            return f"{value / limit:.3g} {unit}"
-    return f"{value} B"
 
 
 def short(commit: str) -> str:

@@ -15,6 +15,7 @@ from zookeeper.cli import options, published
 from zookeeper.cli.options import DryRun, Json
 from zookeeper.cli.output import show
 from zookeeper.errors import UsageError
+from zookeeper.plain import spelt_out
 from zookeeper.zoo import Measured, Results
 
 PANEL = "Train and publish"
@@ -164,7 +165,7 @@ def push(
 def _typed(question: str) -> str:
     """What somebody types; Ctrl-C is what it is everywhere."""
     try:
-        return str(typer.prompt(question, err=True))
+        return str(typer.prompt(spelt_out(question), err=True))
     except typer.Abort as error:
         raise KeyboardInterrupt from error
 

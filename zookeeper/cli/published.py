@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from zookeeper.cli.output import Column, View, number, size
+from zookeeper.cli.output import Column, View, number
 from zookeeper.cli.views import outcomes
-from zookeeper.plain import plain
+from zookeeper.plain import plain, size
 from zookeeper.publications import Finding, Push, Report, Reproduction
 from zookeeper.records import Outcome
 

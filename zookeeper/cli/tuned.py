@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zookeeper.cli.blocks import cut
-from zookeeper.cli.output import Column, View, number, short, size
+from zookeeper.cli.output import Column, View, number, short
 from zookeeper.cli.views import some, target_line
-from zookeeper.plain import plain
+from zookeeper.plain import plain, size
 from zookeeper.plans import Request, Setting
 from zookeeper.records import Outcome
 from zookeeper.results import Comparison, Contender, Forecast, Run, Trial, spread_of

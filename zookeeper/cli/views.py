@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zookeeper.cli.output import Column, View, count, number, short, size
-from zookeeper.plain import plain
-from zookeeper.records import Outcome, Target
+from zookeeper.cli.output import Column, View, count, number, short
+from zookeeper.plain import count as counted
+from zookeeper.plain import plain, size
+from zookeeper.records import Outcome, Reading, Target
 from zookeeper.results import (
     Agreement,
+    Check,
     Estimate,
     Holding,
     Ranking,
@@ -55,6 +58,53 @@ def probed(found: Sequence[Outcome]) -> View:
             (Column("WIDTH", right=True), "dimension"),
             (Column("SIZE", size, right=True), "bytes"),
         ],
+    )
+
+
+def frozen(lock: Any, path: Path) -> View:
+    """`zoo freeze -o`."""
+    pinned = counted(len(lock.checkpoints), "checkpoint")
+    return View(
+        "freeze",
+        {"file": str(path), "checkpoints": len(lock.checkpoints), "datasets": len(lock.datasets)},
+        notes=[f"Written: {path} ({pinned})", f"  Take it over:  zoo add -f {path}"],
+    )
+
+
+def updated(found: Sequence[Outcome], *, applied: bool) -> View:
+    """`zoo update`."""
+    moved = [one for one in found if "latest" in one.details]
+    done = [one for one in moved if not one.failed] if applied else []
+    unknown = sum(one.failed for one in found if "latest" not in one.details)
+    notes = [f"Could not ask about {unknown} of {len(found)}."] if unknown else []
+    if not moved and unknown < len(found):
+        notes.append("Of the others nothing moved." if unknown else "Nothing moved.")
+    elif done:
+        notes.append("What was measured of the commits before stays until zoo gc.")
+    elif not applied:
+        notes.append(f"{len(moved)} of {len(found)} moved. To pin them anew: zoo update --apply")
+    return View(
+        "update",
+        {"checkpoints": plain(tuple(found)), "applied": applied},
+        [
+            Column("MODEL"),
+            Column("PINNED", short, right=True),
+            Column("LATEST", short, right=True),
+            Column("CHANGED"),
+            Column("STATUS"),
+        ],
+        [
+            [
+                one.revision.name if one.revision else one.name,
+                one.revision.commit if one.revision else None,
+                one.details.get("latest"),
+                ", ".join(one.details.get("changed", ())) or None,
+                one.status,
+            ]
+            for one in found
+        ],
+        notes=notes,
+        outcomes=found,
     )
 
 
@@ -122,13 +172,14 @@ def holding(found: Holding) -> View:
         ("licence", checkpoint.license),
         ("made from", ", ".join(checkpoint.base_models)),
         ("gated", "yes" if checkpoint.gated else None),
+        ("weights", "pickles, agreed to at this commit" if checkpoint.pickled else None),
         ("cannot be read", checkpoint.problem),
         ("added", checkpoint.added_at),
         ("runs", ", ".join(found.runs)),
     ]
     rows = [[name, value] for name, value in facts if value]
     rows += [
-        ["features", f"{f.source}: {f.n_rows:,} x {f.dimension}, layer {f.key.reading.layer}, {size(f.size)}"]
+        ["features", f"{f.source}: {f.n_rows:,} x {f.dimension}, {_read(f.key.reading)}, {size(f.size)}"]
         for f in found.features
     ]
     rows += [
@@ -144,23 +195,26 @@ def holding(found: Holding) -> View:
 
 def waste(found: Sequence[Waste], *, deleted: bool) -> View:
     """`zoo gc`."""
-    freed = size(sum(one.size for one in found))
-    if not found:
+    doomed = [one for one in found if one.items]
+    freed, left = size(sum(one.size for one in doomed)), sum(one.left for one in found)
+    if not doomed:
         notes = ["There is nothing to delete."]
     elif deleted:
         notes = [f"Freed {freed}."]
     else:
         notes = [f"Would free {freed}. Nothing deleted; to delete: the same with --yes"]
+    if left:
+        notes.append(f"{left:,} more left alone: too young; most kinds are for an hour.")
     return View(
         "gc",
-        {"waste": plain(tuple(found)), "deleted": deleted},
+        {"waste": plain(tuple(doomed)), "left": left, "deleted": deleted and bool(doomed)},
         [
             Column("WHAT"),
             Column("ITEMS", right=True),
             Column("SIZE", size, right=True),
             Column("WHY"),
         ],
-        [[one.what, one.items, one.size, one.why] for one in found],
+        [[one.what, one.items, one.size, one.why] for one in doomed],
         notes=notes,
     )
 
@@ -215,10 +269,18 @@ def ranking(found: Ranking, *, wide: bool = False) -> View:
         plain(found),
         [column for column, _ in columns],
         rows,
-        heading=target_line(found.target, found.split),
+        heading="; ".join([target_line(found.target, found.split), *_read_in(found.reading)]),
         notes=notes,
         outcomes=[*found.failures, *(Outcome(score.name, "done") for score in found.scores)],
     )
+
+
+def _read(reading: Reading) -> str:
+    return ", ".join([f"layer {reading.layer}", *reading.rough])
+
+
+def _read_in(reading: Reading) -> list[str]:
+    return [f"read in {precision}" for precision in reading.rough]
 
 
 def _score_columns(
@@ -299,9 +361,12 @@ def _range(ranks: tuple[int, int] | None) -> str | None:
 def verification(found: Verification) -> View:
     """`zoo verify`."""
     damaged = len(found.damaged)
-    notes = [f"{found.checked} checked, {damaged} damaged."]
+    notes = [f"{found.checked:,} checked, {damaged:,} damaged."]
+    notes += [f"Read again: {name}, largest difference {by:.1g}." for name, by in found.read_again.items()]
     if damaged:
-        notes.append("They count as absent: the command that made them makes them again when it needs them.")
+        notes.append(
+            "What was measured and is damaged counts as absent, and is made again when it is needed."
+        )
     return View(
         "verify",
         plain(found),
@@ -309,6 +374,37 @@ def verification(found: Verification) -> View:
         list(found.damaged.items()),
         notes=notes,
     )
+
+
+_STATES = {"ok": "✓", "warning": "!", "problem": "✗"}
+
+
+def examination(found: Sequence[Check]) -> View:
+    """`zoo doctor`."""
+    states = Counter(check.state for check in found)
+    fixes = [f"  {check.name}: {check.fix}" for check in found if check.fix and not check.mended]
+    counts = ", ".join(counted(states[state], state) for state in ("problem", "warning") if states[state])
+    return View(
+        "doctor",
+        {"checks": plain(tuple(found)), "well": not states["problem"]},
+        [Column("OK", lambda state: _STATES[state]), Column("CHECK"), Column("FOUND")],
+        [[check.state, check.name, _said(check)] for check in found],
+        notes=[f"{counts or 'All is well'}.", *(["What to do:", *fixes] if fixes else [])],
+    )
+
+
+def _said(check: Check) -> str:
+    return f"{check.says.rstrip('.')}: mended." if check.mended else check.says
+
+
+def index(path: Path, entries: int | None) -> View:
+    """`zoo db`."""
+    notes = (
+        []
+        if entries is None
+        else [f"Made again from the files: {entries:,} {'entry' if entries == 1 else 'entries'}."]
+    )
+    return View("db", {"path": str(path), "entries": entries}, notes=notes)
 
 
 def target_line(target: Target, split: str) -> str:

@@ -9,7 +9,7 @@ Reading for features and training go the same way: `load` a checkpoint, cut the 
 the states that its `Encoder` makes of them up into rows.
 """
 
-from zookeeper.extract.loading import Loaded, load, resolve_device, theirs
+from zookeeper.extract.loading import Loaded, load, theirs
 from zookeeper.extract.reading import Extracted, extract, read
 from zookeeper.extract.states import Encoder, compared
 from zookeeper.extract.windows import Windows
@@ -25,6 +25,5 @@ __all__ = [
     "load",
     "ranges",
     "read",
-    "resolve_device",
     "theirs",
 ]

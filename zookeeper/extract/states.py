@@ -13,10 +13,11 @@ Batch = Mapping[str, torch.Tensor]
 
 
 def run(model: Any, batch: Batch, layer: str) -> Any:
-    """What a model makes of a padded batch, with what `hidden` needs."""
+    """What a model makes of a batch, with what `hidden` needs."""
     return model(
         input_ids=batch["ids"],
         attention_mask=batch["mask"],
+        **({"position_ids": batch["places"]} if "places" in batch else {}),
         output_hidden_states=layer != "last",
         return_dict=True,
     )
@@ -71,6 +72,12 @@ class Sums:
         """Add (b, t, d) states of the sub-words that count, each with its weight."""
         counted = states.flatten(0, 1).index_select(0, batch["positions"]).float()
         self.add(name, batch["slots"], counted * batch["weights"][:, None])
+
+    def settle(self, slots: torch.Tensor, others: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(s, d) of each name, where some slots that nothing was added to repeat others; made in place."""
+        for states in self._by_name.values():
+            states[slots] = states[others]
+        return self._by_name
 
     def finish(self, repeats: torch.Tensor) -> dict[str, torch.Tensor]:
         """(s, d) of each name, where slots that nothing was added to repeat others."""

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from zookeeper.errors import CheckpointError
-from zookeeper.extract.loading import Loaded, theirs
+from zookeeper.extract.loading import Outline, theirs
 from zookeeper.labels import ranges
 from zookeeper.records import Corpus, Pooling, Reading
 
 Ints = NDArray[np.int64]
 
 NOTHING = -1
+
+_POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+# What windows are as arrays, and the name of the one that holds their length and pooling.
+_HOW = "how"
+_DTYPES: Mapping[str, type[np.generic]] = {
+    "ids": np.int32,
+    "lengths": np.int64,
+    "shares": np.float32,
+    "positions": np.int32,
+    "slots": np.int32,
+    "weights": np.float32,
+    "counts": np.int64,
+    "windows": np.int64,
+    "sizes": np.int64,
+    "sources": np.int64,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +45,8 @@ class Windows:
     A slot is what sub-words are pooled into: the row of a word or of a sentence, or half that of a pair.
 
     Attributes:
+        length: sub-words that a window has at most.
+        pooling: how sub-words make a slot.
         ids: (t,) sub-words of all windows, the special tokens around them included.
         lengths: (w,) sub-words of each window.
         shares: (w,) of each, one over the windows that its sentence has.
@@ -42,6 +60,8 @@ class Windows:
             `NOTHING` where there is no other in the sentence.
     """
 
+    length: int
+    pooling: Pooling
     ids: NDArray[np.int32]
     lengths: Ints
     shares: NDArray[np.float32]
@@ -54,12 +74,12 @@ class Windows:
     sources: Ints
 
     @classmethod
-    def of(cls, corpus: Corpus, loaded: Loaded, reading: Reading, *, blank: bool = False) -> Windows:
+    def of(cls, corpus: Corpus, checkpoint: Outline, reading: Reading, *, blank: bool = False) -> Windows:
         """A whole corpus.
 
         Args:
             corpus: every sentence, or pair, is an item.
-            loaded: whose tokenizer makes the sub-words.
+            checkpoint: whose tokenizer makes the sub-words.
             reading: with a pooling that is settled.
             blank: whether there may be no sub-word in all of it.
 
@@ -67,15 +87,63 @@ class Windows:
             CheckpointError: the tokenizer fails, or gives what the model has no embeddings for.
         """
         with theirs():
-            made = _cut(corpus, loaded.tokenizer, reading.pooling, loaded.window)
-        highest = int(made.ids.max(initial=-1))
-        if highest < 0 and not blank:
+            made = _cut(corpus, checkpoint.tokenizer, reading.pooling, checkpoint.window)
+        if not made.n_windows and not blank:
             raise CheckpointError("it makes no sub-words of this text at all.")
-        if highest >= loaded.vocabulary:
-            raise CheckpointError(
-                f"its tokenizer gives id {highest}, its embeddings end at {loaded.vocabulary - 1}."
-            )
+        made._check_ids(checkpoint)
         return made
+
+    def fit(self, corpus: Corpus, checkpoint: Outline, reading: Reading) -> bool:
+        """Whether they are those of this corpus for a checkpoint, if its tokenizer is the one that made them.
+
+        Raises:
+            CheckpointError: they are, and the model has no embeddings for them.
+        """
+        if (self.length, self.pooling) != (checkpoint.window, reading.pooling):
+            return False
+        if not self.n_windows or not np.array_equal(self.sizes, _item_sizes(corpus)):
+            return False
+        self._check_ids(checkpoint)
+        return True
+
+    def _check_ids(self, checkpoint: Outline) -> None:
+        highest = int(self.ids.max(initial=-1))
+        if highest >= checkpoint.vocabulary:
+            raise CheckpointError(
+                f"its tokenizer gives id {highest}, its embeddings end at {checkpoint.vocabulary - 1}."
+            )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All there is to them, by name, for `from_arrays`; one-dimensional."""
+        arrays = {name: getattr(self, name) for name in _DTYPES}
+        return arrays | {_HOW: np.array([self.length, _POOLINGS.index(self.pooling)])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], corpus: Corpus) -> Windows:
+        """The windows of a corpus that `to_arrays` gave, from whoever it was.
+
+        Raises:
+            CheckpointError: they are none, or not of this corpus.
+        """
+        if arrays.keys() != {_HOW, *_DTYPES}:
+            raise CheckpointError("its windows are not whole.", why=f"they hold {sorted(arrays)}"[:200])
+        for name, array in arrays.items():
+            if array.ndim != 1 or array.dtype != _DTYPES.get(name, np.int64):
+                raise CheckpointError(
+                    "its windows are of no use.", why=f"{name} is {array.dtype} {array.shape}"
+                )
+        how = arrays[_HOW].tolist()
+        if len(how) != 2 or not 0 <= how[1] < len(_POOLINGS):
+            raise CheckpointError("its windows are of no use.", why="they do not say how they were made")
+        made = cls(how[0], _POOLINGS[how[1]], **{name: arrays[name] for name in _DTYPES})
+        if fault := _fault(made, _item_sizes(corpus)):
+            raise CheckpointError("its windows are not of this text.", why=fault)
+        return made
+
+    @property
+    def n_windows(self) -> int:
+        """Windows of all items."""
+        return len(self.lengths)
 
     @property
     def n_slots(self) -> int:
@@ -111,6 +179,8 @@ class Windows:
         moved = _starts(sizes) - self._first_slot[items]
         sources = self.sources[ranges(self._first_slot[items], sizes)]
         return Windows(
+            length=self.length,
+            pooling=self.pooling,
             ids=self.ids[ranges(self._first_id[windows], self.lengths[windows])],
             lengths=self.lengths[windows],
             shares=self.shares[windows],
@@ -149,6 +219,20 @@ class Windows:
         if batch:
             yield np.array(batch)
 
+    def slots_in(self, chosen: Ints) -> Ints:
+        """The slots that the sub-words of some windows add to, one for each."""
+        return self.slots[ranges(self._first_counted[chosen], self.counts[chosen])].astype(np.int64)
+
+    def rows(self, budget: int) -> Iterator[Ints]:
+        """Windows of like length together, the longest first, for `row`.
+
+        Args:
+            budget: sub-words of a row, but for what its last window has more.
+        """
+        order = np.argsort(-self.lengths, kind="stable")
+        number = _starts(self.lengths[order]) // budget
+        yield from np.split(order, np.flatnonzero(np.diff(number)) + 1) if len(order) else ()
+
     def batch(self, chosen: Ints, pad: int) -> dict[str, torch.Tensor]:
         """Some windows, padded, as `zookeeper.extract.states` takes them.
 
@@ -160,21 +244,38 @@ class Windows:
             ``ids`` and ``mask`` (b, t); of the sub-words that count ``positions`` in the b·t, ``slots`` and
             ``weights``.
         """
-        lengths, counts = self.lengths[chosen], self.counts[chosen]
+        lengths = self.lengths[chosen]
         longest = int(lengths.max())
         mask = np.arange(longest) < lengths[:, None]
         ids = np.full(mask.shape, pad, dtype=np.int64)
         ids[mask] = self.ids[ranges(self._first_id[chosen], lengths)]
+        counted = self._counted(chosen, np.arange(len(chosen)) * longest)
+        return {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask.astype(np.int64)), **counted}
+
+    def row(self, chosen: Ints, first: int) -> dict[str, torch.Tensor]:
+        """Some windows side by side: a `batch` of one row, with ``places`` (1, t) of sub-words in windows.
+
+        Args:
+            chosen: (b,) windows.
+            first: the place where windows begin.
+        """
+        lengths = self.lengths[chosen]
+        starts = _starts(lengths)
+        ids = self.ids[ranges(self._first_id[chosen], lengths)].astype(np.int64)
+        places = np.arange(first, first + len(ids)) - np.repeat(starts, lengths)
+        row = {"ids": ids, "mask": np.ones_like(ids), "places": places}
+        made = {name: torch.from_numpy(array[None]) for name, array in row.items()}
+        return made | self._counted(chosen, starts)
+
+    def _counted(self, chosen: Ints, starts: Ints) -> dict[str, torch.Tensor]:
+        """The sub-words that count of some windows, for those that begin at such positions of a batch."""
+        counts = self.counts[chosen]
         counted = ranges(self._first_counted[chosen], counts)
-        row = np.repeat(np.arange(len(chosen)), counts)
-        arrays = {
-            "ids": ids,
-            "mask": mask.astype(np.int64),
-            "positions": row * longest + self.positions[counted],
-            "slots": self.slots[counted].astype(np.int64),
-            "weights": self.weights[counted],
+        return {
+            "positions": torch.from_numpy(np.repeat(starts, counts) + self.positions[counted]),
+            "slots": torch.from_numpy(self.slots_in(chosen)),
+            "weights": torch.from_numpy(self.weights[counted]),
         }
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def nothing(self, pad: int) -> dict[str, torch.Tensor]:
         """A batch of one window that adds to no slot, as models want some input."""
@@ -186,6 +287,11 @@ class Windows:
             "slots": none,
             "weights": torch.zeros(0),
         }
+
+    def repeated(self) -> tuple[Ints, Ints]:
+        """(e,) slots that repeat the states of another, and (e,) these others."""
+        slots = np.flatnonzero((self.sources != np.arange(self.n_slots)) & (self.sources != NOTHING))
+        return slots, self.sources[slots]
 
     def repeats(self) -> torch.Tensor:
         """(s,) slot whose states each slot has; of one that has none, itself, to which nothing adds."""
@@ -212,6 +318,55 @@ def _starts(sizes: Ints) -> Ints:
     return np.asarray(np.cumsum(sizes) - sizes)
 
 
+def _sentence_sizes(corpus: Corpus) -> Ints:
+    """Slots of each sentence."""
+    by_word = corpus.unit == "word"
+    return np.array([len(words) if by_word else 1 for words in corpus.sentences], dtype=np.int64)
+
+
+def _sentences_per_item(corpus: Corpus) -> int:
+    return 2 if corpus.unit == "pair" else 1
+
+
+def _item_sizes(corpus: Corpus) -> Ints:
+    """Slots of each item."""
+    return np.asarray(_sentence_sizes(corpus).reshape(-1, _sentences_per_item(corpus)).sum(axis=1))
+
+
+def _fault(windows: Windows, sizes: Ints) -> str | None:
+    """What is wrong with windows that somebody else made for items of such sizes, if anything."""
+    w = windows
+    if not np.array_equal(w.sizes, sizes):
+        return "other items"
+    if len(w.windows) != len(sizes) or (w.windows < 0).any() or w.windows.sum() != w.n_windows:
+        return "items have other windows than there are"
+    if not len(w.lengths) == len(w.counts) == len(w.shares):
+        return "windows lack their sizes"
+    if ((w.lengths < 1) | (w.lengths > w.length)).any() or w.lengths.sum() != len(w.ids) or (w.ids < 0).any():
+        return "windows have other sub-words than there are"
+    if (w.counts < 1).any() or not w.counts.sum() == len(w.positions) == len(w.slots) == len(w.weights):
+        return "windows count other sub-words than there are"
+    if ((w.positions < 0) | (w.positions >= np.repeat(w.lengths, w.counts))).any():
+        return "sub-words count that are outside of their windows"
+    if not all(((share > 0) & (share <= 1)).all() for share in (w.weights, w.shares)):
+        return "weights that are no shares"
+    item = np.repeat(np.repeat(np.arange(len(sizes)), w.windows), w.counts)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    if ((w.slots < 0) | (w.slots >= len(owner))).any() or (owner[w.slots] != item).any():
+        return "sub-words count for other items"
+    own = np.arange(len(owner))
+    made = np.bincount(w.slots, minlength=len(owner)) > 0
+    other = w.sources[~made] if len(w.sources) == len(owner) else own[:0]
+    if len(w.sources) != len(owner) or (w.sources[made] != own[made]).any():
+        return "rows that are not their own"
+    some = other != NOTHING
+    if ((other < NOTHING) | (other >= len(owner))).any():
+        return "rows that repeat none"
+    if not made[other[some]].all() or (owner[other[some]] != owner[~made][some]).any():
+        return "rows that repeat none of their item"
+    return None
+
+
 def _cut(corpus: Corpus, tokenizer: Any, pooling: Pooling, length: int) -> Windows:
     """The items of a corpus as windows of at most `length` sub-words."""
     room = length - tokenizer.num_special_tokens_to_add()
@@ -223,7 +378,7 @@ def _cut(corpus: Corpus, tokenizer: Any, pooling: Pooling, length: int) -> Windo
     lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
     ids = np.fromiter(chain.from_iterable(encoded["input_ids"]), dtype=np.int32, count=lengths.sum())
     by_word = corpus.unit == "word"
-    sizes = np.array([len(words) if by_word else 1 for words in corpus.sentences], dtype=np.int64)
+    sizes = _sentence_sizes(corpus)
 
     pieces = _Pieces.of(encoded, lengths)
     pieces = pieces.where(pieces.deepest(sentence, room - overlap))
@@ -235,8 +390,10 @@ def _cut(corpus: Corpus, tokenizer: Any, pooling: Pooling, length: int) -> Windo
     kept = np.flatnonzero(counts)
     windows = np.bincount(sentence[kept], minlength=len(sizes))
 
-    together = 2 if corpus.unit == "pair" else 1
+    together = _sentences_per_item(corpus)
     return Windows(
+        length=length,
+        pooling=pooling,
         ids=ids[ranges(_starts(lengths)[kept], lengths[kept])],
         lengths=lengths[kept],
         shares=(1 / windows[sentence[kept]]).astype(np.float32),

@@ -6,23 +6,25 @@ its bytes are compared with the digest that the Hub gave for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import cast
 
 from huggingface_hub.hf_api import ModelInfo
 
 from zookeeper.hub.benchmarks import tasks_of
+from zookeeper.hub.cached import Cached, cached, free, place
 from zookeeper.hub.client import Client, Kind
 from zookeeper.hub.listings import checkpoint_of, repository_of
 from zookeeper.hub.places import Place
 from zookeeper.hub.pushing import Errand, account_of, push
+from zookeeper.hub.reaching import Answer, reach
 from zookeeper.hub.rights import Account
 from zookeeper.publications import Publication, Push
 from zookeeper.records import Checkpoint, Dataset, RepoFile, Revision
 from zookeeper.settings import Settings
 
-__all__ = ["Account", "Hub", "Kind"]
+__all__ = ["Account", "Answer", "Cached", "Hub", "Kind"]
 
 
 class Hub:
@@ -45,10 +47,15 @@ class Hub:
         """The one that settings name."""
         return cls(settings.endpoint, settings.hub_cache, offline=settings.offline)
 
-    def checkpoint(self, name: str, revision: str = "main") -> Checkpoint:
+    def checkpoint(self, name: str, revision: str = "main", *, pickles: bool = False) -> Checkpoint:
         """Resolve a name to the commit it means now, with all that is known without the weights.
 
         Costs one request (and one more where a short name is redirected to its canonical id).
+
+        Args:
+            name: of the repository.
+            revision: branch, tag or commit.
+            pickles: whether its weights may be pickles, where there are no others.
 
         Raises:
             UsageError: no repository can have that name.
@@ -56,7 +63,8 @@ class Hub:
             AccessError: it is private.
             NetworkError: the Hub cannot be reached.
         """
-        return checkpoint_of(cast(ModelInfo, self._client.info(name, revision)), name, revision)
+        info = cast(ModelInfo, self._client.info(name, revision))
+        return checkpoint_of(info, name, revision, pickles=pickles)
 
     def dataset(self, name: str, revision: str = "main") -> Dataset:
         """Resolve a dataset's name to the commit it means now.
@@ -104,6 +112,33 @@ class Hub:
             AccessError, NotFoundError, NetworkError: as the Hub answers.
         """
         return self._client.fetch(revision, files, kind=kind, advance=advance)
+
+    def place(self, revision: Revision, file: RepoFile) -> Path | None:
+        """Where a file of a model is in the cache; None where it was not fetched. Nobody is asked."""
+        return place(self.cache, revision, file)
+
+    def cached(self) -> tuple[Cached, ...]:
+        """Every commit in the cache, which other tools may use too. Nobody is asked."""
+        return cached(self.cache)
+
+    def free(self, doomed: Collection[Cached]) -> None:
+        """Delete commits from the cache, and of their files those that no other commit shares.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        free(self.cache, doomed)
+
+    def reach(self, patience: float) -> Answer:
+        """Whether it answers, asked once and without a token.
+
+        Args:
+            patience: seconds to wait for a connection, and for what comes over it.
+
+        Raises:
+            NetworkError: it does not, or answers as no Hub does.
+        """
+        return reach(self._client, patience)
 
     def account(self) -> Account | None:
         """Whom the token stands for; None where nobody is logged in.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from zookeeper.hub.client import Client
 from zookeeper.hub.listings import repository_of
+from zookeeper.sections import UNREADABLE, read_yaml
 
 _DEFINITION = "eval.yaml"
 _LARGEST = 1 << 20
-_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def tasks_of(client: Client, dataset: str) -> tuple[str, ...]:
@@ -38,8 +36,8 @@ def _registered(client: Client, dataset: str) -> bool:
 def _tasks(definition: bytes) -> tuple[str, ...]:
     """Of a definition, of which anything may be anything."""
     try:
-        read: Any = yaml.safe_load(definition)
-    except _UNREADABLE:
+        read: Any = read_yaml(definition.decode())
+    except UNREADABLE:
         return ()
     tasks = read.get("tasks") if isinstance(read, dict) else None
     ids = (task.get("id") for task in tasks if isinstance(task, dict)) if isinstance(tasks, list) else ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import sleep
 from typing import Any, Literal, TypeVar
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     disable_progress_bars,
@@ -18,7 +19,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from zookeeper.digests import digest_like
 from zookeeper.errors import IntegrityError, OfflineError
-from zookeeper.hub.faults import FOREIGN, Faults, brief, wait
+from zookeeper.hub.faults import FOREIGN, Faults, wait
+from zookeeper.hub.transport import install, patient
+from zookeeper.plain import brief
 from zookeeper.records import RepoFile, Revision
 
 R = TypeVar("R")
@@ -41,6 +44,7 @@ class Client:
         self.api = HfApi(endpoint=endpoint, library_name="zookeeper")
         self._faults = Faults(endpoint, offline)
         disable_progress_bars()
+        install()
 
     def checked(self, name: str, kind: Kind) -> str:
         """A repository as errors name it, if there can be one of that name; nobody is asked.
@@ -77,6 +81,8 @@ class Client:
         """Bring files of a commit into the cache; see `Hub.fetch`."""
         folder = self.cache
         for file in files:
+            if not _is_within(file.path):
+                raise IntegrityError(f"{revision.repo_id}: {brief(file.path)} is no file of a repository.")
             path = self._download(revision, file.path, kind, advance)
             digest = digest_like(file.digest, path)
             if digest != file.digest:
@@ -146,13 +152,19 @@ class Client:
             raise self._faults.translate(what, error) from error
 
 
+def _is_within(path: str) -> bool:
+    """Whether a path that the Hub gives stays in the folder to which it is added, on every system."""
+    return not re.search(r"\\|\0|^/|^[A-Za-z]:", path) and not {"", ".", ".."} & {*path.split("/")}
+
+
 def _patiently(request: Callable[[], R], attempts: int) -> R:
-    for attempt in range(1, attempts):
-        try:
-            return request()
-        except HfHubHTTPError as error:
-            seconds = wait(error, attempt)
-            if seconds is None:
-                raise
-            sleep(seconds)
-    return request()
+    with patient() as patience:
+        for attempt in range(1, attempts):
+            try:
+                return request()
+            except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+                seconds = wait(error, attempt)
+                if seconds is None or not patience.spend(seconds):
+                    raise
+                sleep(seconds)
+        return request()

@@ -6,24 +6,37 @@ from typing import Any
 
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
-from zookeeper.layouts import architecture_of, model_type_of, needed, problem_of, tokenizer_of
+from zookeeper.layouts import (
+    architecture_of,
+    model_type_of,
+    needed,
+    only_pickles,
+    problem_of,
+    tokenizer_of,
+)
+from zookeeper.plain import shortened
 from zookeeper.records import Checkpoint, Dataset, RepoFile, Revision
 
+# More, and longer ones, say nothing to anybody.
+_LONGEST_NAME = 200
+_MOST_NAMES = 1000
 
-def checkpoint_of(info: ModelInfo, name: str, revision: str) -> Checkpoint:
+
+def checkpoint_of(info: ModelInfo, name: str, revision: str, *, pickles: bool = False) -> Checkpoint:
     """A checkpoint, with all that is known without its weights.
 
     Args:
         info: of the model, with the metadata of its files.
         name: that was asked for; an alias where it is not the canonical one.
         revision: that was asked for.
+        pickles: whether its weights may be pickles, where there are no others.
     """
     files = files_of(info)
     paths = [file.path for file in files]
-    config: dict[str, Any] = info.config or {}
+    pickled = pickles and only_pickles(paths)
+    config: dict[str, Any] = info.config if isinstance(info.config, dict) else {}
     card = metadata_of(info)
-    bases = card.get("base_model") or []
-    loaded = set(needed(paths))
+    loaded = set(needed(paths, pickled=pickled))
     return Checkpoint(
         revision=_revision(info, revision),
         files=tuple(file for file in files if file.path in loaded),
@@ -32,11 +45,12 @@ def checkpoint_of(info: ModelInfo, name: str, revision: str) -> Checkpoint:
         parameters=info.safetensors.total if info.safetensors else None,
         repo_bytes=sum(file.size for file in files),
         tokenizer=tokenizer_of(paths),
-        license=str(card["license"]) if card.get("license") else None,
-        base_models=(bases,) if isinstance(bases, str) else tuple(map(str, bases)),
-        tags=tuple(info.tags or ()),
+        license=next(iter(_names(card.get("license"))), None),
+        base_models=_names(card.get("base_model")),
+        tags=_names(info.tags),
         gated=bool(info.gated),
-        problem=problem_of(paths),
+        problem=problem_of(paths, pickled=pickled),
+        pickled=pickled,
         aliases=() if name == info.id else (name,),
     )
 
@@ -65,6 +79,14 @@ def files_of(info: ModelInfo | DatasetInfo) -> tuple[RepoFile, ...]:
 def metadata_of(info: ModelInfo | DatasetInfo) -> dict[str, Any]:
     """Metadata of a repository's card, as the Hub read it."""
     return info.card_data.to_dict() if info.card_data else {}  # type: ignore[no-untyped-call]
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """The names in a field of a card: one, a list of them, or anything else instead."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    return tuple(
+        shortened(name, _LONGEST_NAME) for name in listed[:_MOST_NAMES] if isinstance(name, str) and name
+    )
 
 
 def _revision(info: ModelInfo | DatasetInfo, asked: str) -> Revision:

@@ -10,8 +10,9 @@ from typing import TypeVar
 from zookeeper.errors import AccessError, DataError, NotFoundError, UsageError
 from zookeeper.hub.changes import README, Standing
 from zookeeper.hub.client import Client, Info, Kind
-from zookeeper.hub.faults import LOGIN, brief, status_of
+from zookeeper.hub.faults import LOGIN, status_of
 from zookeeper.hub.listings import repository_of
+from zookeeper.plain import brief
 from zookeeper.records import RepoFile, Revision
 
 R = TypeVar("R")

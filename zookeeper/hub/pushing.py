@@ -20,9 +20,10 @@ from zookeeper.errors import AccessError, DataError, NetworkError, ZooError
 from zookeeper.hub import rights
 from zookeeper.hub.changes import Change, Standing
 from zookeeper.hub.client import Client
-from zookeeper.hub.faults import FOREIGN, brief, status_of, unanswered
+from zookeeper.hub.faults import FOREIGN, status_of, unanswered
 from zookeeper.hub.places import MAIN, Place, Pull
 from zookeeper.hub.rights import Account
+from zookeeper.plain import brief
 from zookeeper.publications import Publication, Push
 from zookeeper.sections import metadata_of
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zookeeper.errors import AccessError, UsageError
-from zookeeper.hub.faults import LOGIN, brief, use_another_token
+from zookeeper.hub.faults import LOGIN, use_another_token
+from zookeeper.plain import brief
 from zookeeper.publications import Publication
 
 RESULTS_FOLDER = ".eval_results/"

@@ -6,7 +6,6 @@ lies where is in `shelf`. Nothing but JSON and arrays is read.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,7 @@ from zookeeper.errors import (
     UsageError,
 )
 from zookeeper.outcomes import attempt
-from zookeeper.plain import encode
+from zookeeper.plain import encode, now
 from zookeeper.probes import PROBES
 from zookeeper.probing import Probing
 from zookeeper.publications import Publication
@@ -310,7 +309,7 @@ class Sharing:
             raise CheckpointError(
                 f"it is {found.revision} on the Hub.", why=f"what was measured was {revision}"
             )
-        return replace(found, added_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        return replace(found, added_at=now())
 
     def _remember(self, probe: ProbeChoice) -> None:
         """Make a probe the one that was read last, if none was."""

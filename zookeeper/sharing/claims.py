@@ -240,7 +240,8 @@ def check_ground(ground: Ground) -> None:
     demand(bool(_DIGEST.fullmatch(probe.corpus)), "the text of the probe has no digest")
     demand(bool(probe.lengths) and min(probe.lengths) > 0, "the probe has sentences without words")
     demand(probe.max_words > 0, "the probe has no words")
-    demand(probe.reading.layer != "all" and probe.reading.pooling != "auto", "it is not said how it was read")
+    open_ = "auto" in (probe.reading.pooling, probe.reading.dtype)
+    demand(probe.reading.layer != "all" and not open_, "it is not said how it was read")
     demand((probe.reading.max_length or 1) > 0, "windows of the probe have no words")
     demand(
         ground.space == probe.space,

@@ -1,40 +1,40 @@
-"""The zoo on disk. Files are the truth; SQLite is an index of their manifests that can be made again.
+"""The zoo on disk. Files are the truth; SQLite is an index of them that can be made again.
 
-    HOME/zoo.db                                   the index
+    HOME/zoo.db                                   the index, where the home is on a disk of this machine
     HOME/checkpoints/<digest>.json                a pinned checkpoint
     HOME/runs/<id>.json                           a run: which trials it is made of, and what came of them
     HOME/trials/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors       a trial: what was learned
     HOME/unfinished/<digest>/                     the state of a trial that is going on, or was interrupted
     HOME/notes/<name>.json                        the latest selection, the latest ranking
     CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      what was measured, of six kinds
+    HOME/locks, CACHE/locks                       who computes what at the moment
 
-An artefact is a manifest and its arrays. The manifest holds the record of what the arrays are, their SHA-256,
-which is checked when a process first reads them (of each array, where only some are read), and a seal: the
-digest of its own content and of the name it was stored under. Damage counts as absence: what can be computed
-again is.
+On a network file system the index of a home lies with the user's caches instead, one for each machine.
 """
 
 from __future__ import annotations
 
 import json
+import platform
 import shlex
-import sqlite3
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors import numpy as safetensors
+import platformdirs
 
-from zookeeper.errors import IntegrityError, NotFoundError, StorageError
+from zookeeper.errors import IntegrityError, NotFoundError, ZooError
+from zookeeper.hardware import cores
 from zookeeper.plain import decode, encode, plain
 from zookeeper.records import (
+    ALIGNMENT_VERSION,
+    EVIDENCE_VERSION,
+    EXTRACTOR_VERSION,
+    SIGNATURE_VERSION,
     AlignmentSet,
     BasisSet,
     Checkpoint,
@@ -46,10 +46,14 @@ from zookeeper.records import (
     digest_of,
 )
 from zookeeper.results import Run, Trial, Verification
-from zookeeper.store import files
-from zookeeper.store.migrations import migrate
+from zookeeper.store import claims, files, leftovers
+from zookeeper.store.artefacts import MANIFEST, ArrayFile, Arrays, Artefacts, Draft, StrangeRecordError
+from zookeeper.store.index import Entry, Index
+from zookeeper.store.leftovers import Leftover
+from zookeeper.store.mounts import file_system_of, is_network
 
-Arrays = Mapping[str, NDArray[Any]]
+__all__ = ["ArrayFile", "Arrays", "Draft", "Leftover", "Store"]
+
 Measured = FeatureSet | BasisSet | SignatureSet | AlignmentSet | JackknifeSet | EvidenceSet | Trial
 R = TypeVar("R")
 M = TypeVar("M", FeatureSet, BasisSet, SignatureSet, AlignmentSet, JackknifeSet, EvidenceSet, Trial)
@@ -66,24 +70,16 @@ _KINDS: dict[type[Measured], str] = {
 }
 # Of these there is one, which is stored again when more is known.
 _GROWING = AlignmentSet, BasisSet, JackknifeSet, Trial
-_TYPES = {folder: kind for kind, folder in _KINDS.items()}
-_TRIES = 5
-_MANIFEST, _ARRAYS = "manifest.json", "arrays.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class ArrayFile:
-    """The file of the arrays of something that is stored.
-
-    Attributes:
-        path: of the safetensors file; not to be written to.
-        size: bytes.
-        sha256: of them, 64 hex digits.
-    """
-
-    path: Path
-    size: int
-    sha256: str
+# What a record says, at any depth, of the version of that which made it.
+_VERSIONS: dict[type[Measured], int] = {
+    SignatureSet: SIGNATURE_VERSION,
+    AlignmentSet: ALIGNMENT_VERSION,
+    JackknifeSet: ALIGNMENT_VERSION,
+    EvidenceSet: EVIDENCE_VERSION,
+}
+_TYPES: dict[str, type[Any]] = {folder: kind for kind, folder in _KINDS.items()}
+_TYPES |= {"checkpoints": Checkpoint, "runs": Run}
+_HOUR, _MOMENT = 3600.0, 10.0  # seconds
 
 
 class Store:
@@ -99,35 +95,25 @@ class Store:
         self.home = home
         self.cache = cache
         self._note = note
-        self._db: sqlite3.Connection | None = None
-        self._verified: set[Path] = set()
+        self._left_out: set[Path] = set()
+        self._artefacts = Artefacts(_remedy)
 
     # Checkpoints
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Store a checkpoint, or what is newly known of one that is there."""
-        self._connection(create=True)  # an index that cannot be used stops us before anything is written
-        files.write(self._checkpoint_path(checkpoint.revision), encode(checkpoint))
-        with self._writing() as db:
-            _index_checkpoint(db, checkpoint)
+        self._write(self._checkpoint_path(checkpoint.revision), checkpoint)
 
     def remove(self, revision: Revision) -> None:
         """Forget a checkpoint; its features stay, and serve again when it is added again."""
-        with files.disk(self.home):
-            self._checkpoint_path(revision).unlink(missing_ok=True)
-        with self._writing() as db:
-            db.execute(
-                "DELETE FROM checkpoint WHERE repo_id = ? AND sha = ?", (revision.repo_id, revision.commit)
-            )
+        path = self._checkpoint_path(revision)
+        files.delete(path)
+        self._index.drop("checkpoints", path.stem)
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """All checkpoints, by name; the files decide, the index only saves reading them."""
-        indexed = (decode(Checkpoint, text) for text in self._records("checkpoint"))
-        known = {self._checkpoint_path(checkpoint.revision): checkpoint for checkpoint in indexed}
-        paths = (self.home / "checkpoints").glob("[!.]*.json")
-        found = [known.get(path) or self._read(Checkpoint, path) for path in paths]
-        whole = (checkpoint for checkpoint in found if checkpoint is not None)
-        return tuple(sorted(whole, key=lambda c: (c.name.lower(), c.revision.commit)))
+        found = self._listed(Checkpoint, self._index.rows("checkpoints"), self._records("checkpoints"))
+        return tuple(sorted(found, key=lambda c: (c.name.lower(), c.revision.commit)))
 
     def _checkpoint_path(self, revision: Revision) -> Path:
         return self.home / "checkpoints" / f"{digest_of([revision.repo_id, revision.commit])[:40]}.json"
@@ -137,28 +123,73 @@ class Store:
     def save(
         self, found: Measured, arrays: Arrays, provenance: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """Store what was measured: files first, then the index."""
-        self._connection(create=True)
-        folder = self._artefact_path(type(found), found.key.digest)
-        self._publish(folder, found, arrays, provenance, replace=isinstance(found, _GROWING))
-        with self._writing() as db:
-            _index_measured(db, found)
+        """Store what was measured: files first, then the index.
+
+        Raises:
+            StorageError: the disk refuses; what was stored before is still there.
+        """
+        with self.draft(type(found), found.key.digest) as draft:
+            rooms = draft.arrays({name: (array.shape, array.dtype) for name, array in arrays.items()})
+            for name, array in arrays.items():
+                rooms[name][...] = array
+            draft.keep(found, provenance)
+
+    @contextmanager
+    def draft(self, kind: type[Measured], digest: str) -> Iterator[Draft]:
+        """Room for what is going to be measured: its arrays are written to the disk while they come.
+
+        What is not kept when the context ends is removed.
+
+        Args:
+            kind: of what is measured.
+            digest: of its key.
+
+        Raises:
+            StorageError: the disk refuses, or the index cannot be used.
+        """
+        self._index.ready()  # an index that cannot be used stops us before anything is written
+        folder = self._artefact_path(kind, digest)
+
+        def keep(found: Any, draft: Draft, provenance: Mapping[str, str]) -> None:
+            if not isinstance(found, kind) or found.key.digest != digest:
+                raise ValueError(f"{found} is not what was drafted")
+            draft.finish(folder, found, provenance)
+            self._artefacts.publish(draft, folder, replace=kind in _GROWING)
+            self._enter(folder / MANIFEST)
+
+        with files.made_aside(folder) as aside:
+            yield Draft(aside, keep)
+
+    @contextmanager
+    def claim(
+        self, kind: type[Measured], digest: str, waiting: Callable[[str], None] = lambda _: None
+    ) -> Iterator[None]:
+        """Compute something that no other process computes meanwhile, as far as locks work here.
+
+        It saves work and protects nothing. When it is had, look whether the other has stored it.
+
+        Args:
+            kind: of what is going to be computed.
+            digest: of its key.
+            waiting: told once who is computing it, where that has to be waited for.
+        """
+        with claims.held(self._locks(self._root(kind)) / f"{_KINDS[kind]}-{digest}.lock", waiting):
+            yield
 
     def find(self, kind: type[M], digest: str) -> M | None:
         """What is stored under that digest, or None; the files decide, not the index."""
-        return self._record(kind, self._artefact_path(kind, digest))
+        return self._read(kind, self._artefact_path(kind, digest) / MANIFEST)
 
     def whole(self, kind: type[M], digest: str) -> M | None:
         """As `find`, if its arrays are the ones that were stored."""
-        return self.find(kind, digest) if self._whole(self._artefact_path(kind, digest)) else None
+        whole = self._artefacts.is_whole(self._artefact_path(kind, digest))
+        return self.find(kind, digest) if whole else None
 
     def all(self, kind: type[M]) -> tuple[M, ...]:
         """All of a kind; the files decide, the index only saves reading them."""
-        indexed = (decode(kind, text) for text in self._records("measured", kind=_KINDS[kind]))
-        known = {found.key.digest: found for found in indexed}
-        folders = sorted(self._root(kind).glob(f"{_KINDS[kind]}/v1/??/[!.]*"))
-        found = (known.get(folder.name) or self._record(kind, folder) for folder in folders)
-        return tuple(one for one in found if one is not None)
+        rows = self._index.rows(_KINDS[kind])
+        # One that is being replaced while folders are listed may be missed, but was entered before.
+        return tuple(self._listed(kind, rows, self._manifests(_KINDS[kind], rows)))
 
     def arrays(self, kind: type[Measured], digest: str, names: Collection[str] | None = None) -> Arrays:
         """The arrays that were stored under that digest, or of these names those that there are.
@@ -167,7 +198,7 @@ class Store:
             NotFoundError: there are none.
             IntegrityError: their bytes are not the ones that were stored.
         """
-        return self._arrays(self._artefact_path(kind, digest), names)
+        return self._artefacts.arrays(self._artefact_path(kind, digest), names)
 
     def array_file(self, kind: type[Measured], digest: str) -> ArrayFile:
         """The file of the arrays that were stored under that digest, which is whole.
@@ -175,10 +206,7 @@ class Store:
         Raises:
             NotFoundError, IntegrityError: as `arrays`.
         """
-        folder = self._artefact_path(kind, digest)
-        self._arrays(folder)
-        manifest = _read_manifest(folder)
-        return ArrayFile(folder / _ARRAYS, manifest["bytes"], manifest["sha256"])
+        return self._artefacts.array_file(self._artefact_path(kind, digest))
 
     def load(self, kind: type[M], digest: str) -> tuple[M, Arrays]:
         """What is stored under that digest with its arrays, which belong together.
@@ -187,45 +215,62 @@ class Store:
             NotFoundError: there is nothing.
             IntegrityError: it is damaged.
         """
-        folder = self._artefact_path(kind, digest)
-        for _ in range(_TRIES):
-            self._verified.discard(folder)
-            found = self._record(kind, folder)
-            try:
-                arrays = self._arrays(folder)
-            except (IntegrityError, NotFoundError):
-                if self._record(kind, folder) == found:
-                    raise
-            else:
-                if found is not None and self._record(kind, folder) == found:
-                    return found, arrays
-        raise _damaged(folder, "it was replaced again and again while it was read")
+        return self._artefacts.load(kind, self._artefact_path(kind, digest))
 
     def discard(self, kind: type[Measured], digest: str) -> int:
         """Delete what is stored under that digest; gives the bytes that were freed."""
         folder = self._artefact_path(kind, digest)
-        size = sum(file.stat().st_size for file in folder.glob("*"))
+        size = leftovers.size_of(folder)
         files.retire(folder)
-        with self._writing() as db:
-            db.execute("DELETE FROM measured WHERE kind = ? AND key = ?", (_KINDS[kind], digest))
+        self._index.drop(_KINDS[kind], digest)
         return size
+
+    def strange(self) -> list[Path]:
+        """Folders of what an earlier version of zoo made of checkpoints and this one does not understand.
+
+        What says that a newer one made it is not among them, and trials are not, which nothing makes again.
+        """
+        found = []
+        for kind, name in _KINDS.items():
+            for manifest in self._manifests(name) if kind is not Trial else []:
+                try:
+                    self._artefacts.record(kind, manifest.parent)
+                except StrangeRecordError:
+                    with suppress(IntegrityError, NotFoundError):
+                        if not _is_newer(kind, self._artefacts.said(manifest.parent)):
+                            found.append(manifest.parent)
+                except (IntegrityError, NotFoundError):
+                    continue
+        return found
+
+    def discard_strange(self, folder: Path) -> None:
+        """Delete one of those that `strange` found.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        files.retire(folder)
+        self._index.drop(_kind(folder / MANIFEST), folder.name)
+
+    def _artefact_path(self, kind: type[Measured], digest: str) -> Path:
+        return self._root(kind) / _KINDS[kind] / "v1" / digest[:2] / digest
+
+    def _root(self, kind: type[Measured]) -> Path:
+        return self.home if kind is Trial else self.cache
+
+    def _locks(self, root: Path) -> Path:
+        return root / "locks"
 
     # Runs
 
     def save_run(self, run: Run) -> None:
         """Store a run; a run of the same id is replaced. Its trials are stored already."""
-        self._connection(create=True)
-        files.write(self._run_path(run.id), encode(run))
-        with self._writing() as db:
-            _index_run(db, run)
+        self._write(self._run_path(run.id), run)
 
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first; the files decide, the index only saves reading them."""
-        indexed = (decode(Run, text) for text in self._records("run"))
-        known = {self._run_path(run.id): run for run in indexed}
-        paths = (self.home / "runs").glob("[!.]*.json")
-        found = [known.get(path) or self._read(Run, path) for path in paths]
-        return tuple(sorted((r for r in found if r is not None), key=lambda r: r.created_at, reverse=True))
+        found = self._listed(Run, self._index.rows("runs"), self._records("runs"))
+        return tuple(sorted(found, key=lambda run: (run.created_at, run.id), reverse=True))
 
     def run(self, run_id: str) -> Run | None:
         """The run of that id, if it is whole."""
@@ -233,12 +278,6 @@ class Store:
 
     def _run_path(self, run_id: str) -> Path:
         return self.home / "runs" / f"{run_id}.json"
-
-    def _read(self, kind: type[R], path: Path) -> R | None:
-        try:
-            return decode(kind, path.read_bytes())
-        except (IntegrityError, OSError):
-            return None
 
     def unfinished(self, digest: str) -> Path:
         """The folder for the state of a trial that is going on."""
@@ -276,275 +315,260 @@ class Store:
                     found.append(decode(kind, path.read_bytes()))
         return found
 
+    # Files that decide: a JSON file of its own, or the manifest of an artefact
+
+    def _records(self, kind: str) -> list[Path]:
+        return sorted((self.home / kind).glob("[!.]*.json"))
+
+    def _manifests(self, kind: str, entered: Iterable[str] = ()) -> list[Path]:
+        root = self.home if _TYPES.get(kind) is Trial else self.cache
+        for old in root.glob(f"{kind}/v1/??/.*.old"):
+            if place := files.taken_aside(old):
+                files.mended(place)
+        folders = {root / kind / "v1" / name[:2] / name for name in entered}
+        return sorted(folder / MANIFEST for folder in folders.union(root.glob(f"{kind}/v1/??/[!.]*")))
+
+    def _read(self, kind: type[R], path: Path) -> R | None:
+        """What a file says; None where it is absent or damaged."""
+        try:
+            return self._decoded(kind, path)
+        except (IntegrityError, NotFoundError):
+            return None
+
+    def _decoded(self, kind: type[R], path: Path) -> R:
+        """What a file says.
+
+        Raises:
+            NotFoundError: there is none.
+            IntegrityError: it is damaged, or cannot be read.
+        """
+        if path.name == MANIFEST:
+            return self._artefacts.record(kind, path.parent)
+        try:
+            return decode(kind, path.read_bytes())
+        except FileNotFoundError as error:
+            raise NotFoundError(f"there is no file {path}.") from error
+        except OSError as error:
+            raise IntegrityError(f"cannot read {path}.", why=files.reason(error)) from error
+
+    def _listed(self, kind: type[R], rows: Mapping[str, Entry], paths: list[Path]) -> Iterator[R]:
+        for path in paths:
+            row = rows.get(_name(path))
+            if row is not None and row.stamp == files.stamp(path):
+                with suppress(IntegrityError):
+                    yield decode(kind, row.record)
+                    continue
+            found = self._read(kind, path)
+            if found is not None:
+                yield found
+
+    def _write(self, path: Path, record: Any) -> None:
+        self._index.ready()  # an index that cannot be used stops us before anything is written
+        files.write(path, encode(record))
+        self._enter(path)
+
+    # Index
+
+    @cached_property
+    def _index(self) -> Index:
+        return Index(self.index_path, self._entries, self._note)
+
+    @cached_property
+    def index_path(self) -> Path:
+        """Where the index lies: in the home, unless other machines see that too."""
+        if not is_network(file_system_of(self.home)):
+            return self.home / "zoo.db"
+        name = digest_of([str(self.home.absolute()), platform.node()])
+        return platformdirs.user_cache_path("zookeeper") / "index" / f"{name}.db"
+
+    def rebuild(self) -> int:
+        """Make the index again from the files; gives the number of entries.
+
+        Raises:
+            StorageError: the index cannot be written.
+        """
+        return self._index.rebuild()
+
+    def index_fault(self) -> str | None:
+        """What is wrong with the index, if there is one and anything is.
+
+        Raises:
+            StorageError: a newer zoo made it.
+        """
+        return self._index.fault()
+
+    def _enter(self, path: Path) -> None:
+        self._index.put(self._entry(path))
+
+    def _entries(self) -> Iterator[Entry]:
+        for path in self._deciding():
+            try:
+                yield self._entry(path)
+            except (IntegrityError, NotFoundError) as error:
+                place = path.parent if path.name == MANIFEST else path
+                if place not in self._left_out:
+                    self._left_out.add(place)
+                    self._note(f"{place} is left out of the index: {self._fault_told(place, error)}")
+
+    def _entry(self, path: Path) -> Entry:
+        """A file as it is indexed; a stamp from before it was read never stands for what came after."""
+        folder = _kind(path)
+        stamp = files.stamp(path)
+        found = self._decoded(_TYPES[folder], path)
+        return Entry(folder, _name(path), stamp or "", json.dumps(plain(found)))
+
+    def _deciding(self) -> list[Path]:
+        kinds = ("checkpoints", "runs")
+        return [
+            *(path for kind in kinds for path in self._records(kind)),
+            *(path for kind in _KINDS.values() for path in self._manifests(kind)),
+        ]
+
     # Care
 
+    def unreadable_pins(self) -> list[Path]:
+        """Files that should say of a checkpoint how it is pinned, and do not."""
+        return [path for path in self._records("checkpoints") if self._read(Checkpoint, path) is None]
+
     def verify(self, advance: Callable[[int], None] = lambda _: None) -> Verification:
-        """Hash every stored array and read every manifest.
+        """Hash every stored array, read every record, and hold the index against the files.
 
         Args:
             advance: called with 1 for each artefact; `artefacts` says how many there are.
         """
         damaged: dict[str, str] = {}
-        folders, manifests = self.artefacts(), sorted((self.home / "checkpoints").glob("*.json"))
-        self._verified.clear()
-        for folder in folders:
-            try:
-                self._arrays(folder)
-            except (IntegrityError, NotFoundError) as error:
-                damaged[str(folder)] = error.why or error.message
-            advance(1)
-        for path in manifests:
-            try:
-                checkpoint = decode(Checkpoint, path.read_bytes())
-                if self._checkpoint_path(checkpoint.revision) != path:
-                    damaged[str(path)] = "it describes another checkpoint than its name says"
-            except IntegrityError as error:
-                damaged[str(path)] = error.why or error.message
-        runs = sorted((self.home / "runs").glob("[!.]*.json"))
-        for path in runs:
-            try:
-                decode(Run, path.read_bytes())
-            except IntegrityError as error:
-                damaged[str(path)] = error.why or error.message
+        folders = self.artefacts()
+        self._artefacts.forget()
+        with ThreadPoolExecutor(min(4, cores())) as pool:
+            for folder, fault in zip(folders, pool.map(self._fault_of_artefact, folders), strict=True):
+                if fault:
+                    damaged[str(folder)] = fault
+                advance(1)
+        records = [*self._records("checkpoints"), *self._records("runs")]
         notes = sorted((self.home / "notes").glob("[!.]*.json"))
-        for path in notes:
-            try:
-                json.loads(path.read_bytes())
-            except ValueError as error:
-                damaged[str(path)] = f"it is not JSON ({error}); remove it"
-        return Verification(checked=len(folders) + len(manifests) + len(runs) + len(notes), damaged=damaged)
+        for path in (*records, *notes):
+            if fault := self._fault_of_file(path):
+                damaged[str(path)] = fault
+        if fault := self._index.fault() or self._fault_of_rows():
+            damaged[str(self.index_path)] = f"{fault}; zoo db rebuild makes it again"
+        return Verification(checked=len(folders) + len(records) + len(notes), damaged=damaged)
 
     def artefacts(self) -> list[Path]:
         """Folders of all that was measured, trials among them."""
         found = {*self.cache.glob("*/v1/??/*"), *self.home.glob(f"{_KINDS[Trial]}/v1/??/*")}
         return sorted(path for path in found if not path.name.startswith("."))
 
-    def _fill(self, db: sqlite3.Connection) -> None:
-        for table in ("checkpoint", "measured", "run"):
-            db.execute(f"DELETE FROM {table}")  # noqa: S608 the names are ours
-        for path in (self.home / "checkpoints").glob("*.json"):
-            with files.disk(path), _skipping_damage(self._note):
-                _index_checkpoint(db, decode(Checkpoint, path.read_bytes()))
-        for path in (self.home / "runs").glob("*.json"):
-            with files.disk(path), _skipping_damage(self._note):
-                _index_run(db, decode(Run, path.read_bytes()))
-        for folder in self.artefacts():
-            with files.disk(folder), _skipping_damage(self._note):
-                if kind := _TYPES.get(folder.parts[-4]):
-                    _index_measured(db, decode(kind, _read_manifest(folder)["record"]))
-
-    # Artefacts
-
-    def _artefact_path(self, kind: type[Measured], digest: str) -> Path:
-        return self._root(kind) / _KINDS[kind] / "v1" / digest[:2] / digest
-
-    def _root(self, kind: type[Measured]) -> Path:
-        return self.home if kind is Trial else self.cache
-
-    def _publish(
-        self,
-        folder: Path,
-        record: Any,
-        arrays: Arrays,
-        provenance: Mapping[str, str],
-        *,
-        replace: bool = False,
-    ) -> None:
-        payload = safetensors.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-        manifest = {
-            "record": plain(record),
-            "sha256": files.sha256(payload),
-            "arrays": {name: _digest_of_array(array) for name, array in arrays.items()},
-            "bytes": len(payload),
-            "provenance": dict(provenance),
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        manifest["seal"] = _seal(folder, manifest)
-        text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        contents = {_ARRAYS: payload, _MANIFEST: text.encode("utf-8", "surrogatepass")}
-        # Where somebody was faster, theirs serves if it is whole; a damaged one makes way for ours.
-        if not files.publish(folder, contents) and (replace or not self._whole(folder)):
-            files.replace(folder, contents)
-        self._verified.add(folder)
-
-    def _record(self, kind: type[R], folder: Path) -> R | None:
-        """What an artefact says it is; None where it is absent or damaged."""
+    def _fault_of_artefact(self, folder: Path) -> str | None:
         try:
-            return decode(kind, _read_manifest(folder)["record"])
-        except (IntegrityError, OSError):
-            return None
+            self._artefacts.array_file(folder)
+            if kind := _TYPES.get(_kind(folder / MANIFEST)):
+                self._artefacts.record(kind, folder)
+        except (IntegrityError, NotFoundError) as error:
+            return self._fault_told(folder, error) + self._whose(folder)
+        return None
 
-    def _whole(self, folder: Path) -> bool:
-        try:
-            self._arrays(folder)
-        except (IntegrityError, NotFoundError):
-            return False
-        return True
+    def _whose(self, folder: Path) -> str:
+        """Of which checkpoint something is that was measured, as far as its manifest can be read."""
+        kind = _TYPES.get(_kind(folder / MANIFEST))
+        with suppress(IntegrityError, NotFoundError):
+            if kind in (FeatureSet, EvidenceSet, SignatureSet):
+                repo_id, _, _ = self._artefacts.record(kind, folder).checkpoint.rpartition("@")
+                return f" (of {repo_id})"
+        return ""
 
-    def _arrays(self, folder: Path, names: Collection[str] | None = None) -> Arrays:
-        """The arrays of an artefact, or those of these names: only what is read is checked."""
+    def _fault_told(self, folder: Path, error: ZooError) -> str:
+        """What is wrong with a folder or file, and what to do."""
+        if isinstance(error, StrangeRecordError) and _kind(folder / MANIFEST) != _KINDS[Trial]:
+            return f"{_told(error)}; zoo gc deletes it"
+        return _told(error)
+
+    def _fault_of_file(self, path: Path) -> str | None:
         try:
-            manifest = _read_manifest(folder)
-            if names is not None:
-                return self._some_arrays(folder, manifest, names)
-            payload = (folder / _ARRAYS).read_bytes()
-            if folder not in self._verified:
-                if len(payload) != manifest["bytes"] or files.sha256(payload) != manifest["sha256"]:
-                    raise _damaged(folder, "the bytes of the arrays are not the ones that were stored")
-                self._verified.add(folder)
-            return dict(safetensors.load(payload))
-        except FileNotFoundError as error:
-            raise NotFoundError(f"there is nothing at {folder}.") from error
+            if path.parent.name == "notes":
+                json.loads(path.read_bytes())
+            elif path.parent.name == "runs":
+                self._decoded(Run, path)
+            elif self._checkpoint_path(self._decoded(Checkpoint, path).revision) != path:
+                return "it describes another checkpoint than its name says"
+        except (IntegrityError, NotFoundError) as error:
+            return _told(error)
+        except ValueError as error:
+            return f"it is not JSON ({error}); remove it"
         except OSError as error:
-            raise IntegrityError(
-                f"cannot read {folder}.", why=(error.strerror or str(error)).lower()
-            ) from error
-        except SafetensorError as error:
-            raise _damaged(folder, f"the arrays cannot be read ({error})") from error
+            return files.reason(error)
+        return None
 
-    def _some_arrays(self, folder: Path, manifest: Mapping[str, Any], names: Collection[str]) -> Arrays:
-        digests: Mapping[str, str] = manifest["arrays"]
-        with safe_open(folder / _ARRAYS, framework="numpy") as opened:
-            found = {name: opened.get_tensor(name) for name in names if name in digests}
-        if folder not in self._verified:
-            for name, array in found.items():
-                if _digest_of_array(array) != digests[name]:
-                    raise _damaged(folder, f"the bytes of {name} are not the ones that were stored")
-        return found
+    def _fault_of_rows(self) -> str | None:
+        """Whether rows say something else than the files that they were made from."""
+        rows = {kind: self._index.rows(kind) for kind in _TYPES}
+        for path in self._deciding():
+            row = rows[_kind(path)].get(_name(path))
+            if row is not None and row.stamp == files.stamp(path):
+                with suppress(IntegrityError, NotFoundError):
+                    if row != self._entry(path):
+                        return f"it says something else than {path}"
+        return None
 
-    # Index
+    @cached_property
+    def settled_after(self) -> float:
+        """Seconds after which what nobody is seen to hold is held by nobody: few, where locks tell that."""
+        shared = any(is_network(file_system_of(root)) for root in (self.home, self.cache))
+        return _HOUR if shared else _MOMENT
 
-    def _records(self, table: str, **where: str) -> list[str]:
-        db = self._connection(create=False)
-        condition = " AND ".join([f"{column} = :{column}" for column in where] or ["TRUE"])
-        query = f"SELECT record FROM {table} WHERE {condition}"  # noqa: S608 the names are ours
-        with _index_errors(self.home):
-            return [row[0] for row in db.execute(query, where)]
+    def leftovers(self, older_than: float | None = None) -> list[Leftover]:
+        """What processes that were killed have left behind: nothing reads it.
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        db = self._connection(create=True)
-        with _index_errors(self.home):
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:  # a full disk has ended it already
-                    db.execute("ROLLBACK")
-                raise
+        Args:
+            older_than: seconds since it was last written; what is younger may belong to one that lives.
+                `settled_after` by default.
+        """
+        least = self.settled_after if older_than is None else older_than
+        return [one for one in self._found_leftovers() if leftovers.age(one.path) >= least]
 
-    def _connection(self, *, create: bool) -> sqlite3.Connection:
-        """The open index; made from the manifests where it is missing or no index at all."""
-        if self._db is not None:
-            return self._db
-        path = self.home / "zoo.db"
-        if not create and not path.exists():
-            # Reading an empty or read-only zoo leaves no trace.
-            db = sqlite3.connect(":memory:", isolation_level=None)
-            migrate(db)
-            self._fill(db)
-            return db
-        with files.disk(self.home):
-            self.home.mkdir(parents=True, exist_ok=True)
-        try:
-            self._db = self._open(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise _index_error(self.home, error) from error
-            aside = path.with_name(f"zoo.db.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-            with files.disk(self.home):
-                path.rename(aside)
-            self._note(f"the index was damaged; it was set aside as {aside}")
-            self._db = self._open(path)
-        return self._db
+    def sweep(self, older_than: float | None = None) -> list[Leftover]:
+        """Remove `leftovers`; gives what was removed."""
+        return [one for one in self.leftovers(older_than) if leftovers.remove(one)]
 
-    def _open(self, path: Path) -> sqlite3.Connection:
-        # A rollback journal, not a write-ahead log: it works on network and on read-only file systems.
-        db = sqlite3.connect(path, timeout=30, isolation_level=None)
-        try:
-            db.execute("PRAGMA synchronous = FULL")
-            (state,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if state != "ok":
-                raise sqlite3.DatabaseError(state)
-            if migrate(db):
-                db.execute("BEGIN IMMEDIATE")
-                self._fill(db)
-                db.execute("COMMIT")
-                if db.total_changes:
-                    self._note("the index was made again from the manifests")
-        except BaseException:
-            db.close()
-            raise
-        return db
+    def _found_leftovers(self) -> Iterator[Leftover]:
+        for kind, name in _KINDS.items():
+            for folder in leftovers.folders(self._root(kind) / name / "v1", 1):
+                yield from leftovers.hidden(folder)
+        for name in ("checkpoints", "runs", "notes", "unfinished"):
+            yield from leftovers.hidden(self.home / name)
+        for root in dict.fromkeys((self.home, self.cache)):
+            yield from leftovers.locks(self._locks(root))
+        yield from leftovers.hidden(self.cache / "converted")
+        yield from leftovers.damaged_indexes(self.index_path)
+        for folder in leftovers.folders(self.unfinished(""), 1):
+            if not files.is_held(folder / "lock") and self.whole(Trial, folder.name):
+                yield leftovers.sized(folder, "the state of a trial that is finished")
 
 
-def _index_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
-    revision = checkpoint.revision
-    db.execute(
-        "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
-        (revision.repo_id, revision.commit, encode(checkpoint).decode()),
-    )
+def _name(path: Path) -> str:
+    """By which a file is known among those of its kind."""
+    return path.parent.name if path.name == MANIFEST else path.stem
 
 
-def _index_measured(db: sqlite3.Connection, found: Measured) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO measured VALUES (?, ?, ?)",
-        (_KINDS[type(found)], found.key.digest, encode(found).decode()),
-    )
+def _kind(path: Path) -> str:
+    """The folder that a file's kind is called by."""
+    return path.parts[-5] if path.name == MANIFEST else path.parent.name
 
 
-def _index_run(db: sqlite3.Connection, run: Run) -> None:
-    db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run.id, run.created_at, encode(run).decode()))
+def _is_newer(kind: type[Measured], said: Any) -> bool:
+    """Whether a record, as it lies there, says that a newer zoo made it."""
+    if isinstance(said, list):
+        return any(_is_newer(kind, part) for part in said)
+    if not isinstance(said, dict):
+        return False
+    ours = {"extractor": EXTRACTOR_VERSION, "version": _VERSIONS.get(kind)}
+    newer = (isinstance(said.get(name), int) and said[name] > n for name, n in ours.items() if n)
+    return any(newer) or any(_is_newer(kind, part) for part in said.values())
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
-    except ValueError as error:
-        raise _damaged(folder, "the manifest is not JSON") from error
-    if not isinstance(manifest, dict) or manifest.pop("seal", None) != _seal(folder, manifest):
-        raise _damaged(folder, "the manifest is not the one that was stored here")
-    return manifest
+def _told(error: ZooError) -> str:
+    why = error.why or error.message
+    return f"{why}; {error.fix}" if error.fix else why
 
 
-def _digest_of_array(array: NDArray[Any]) -> str:
-    return files.sha256(np.ascontiguousarray(array).data)
-
-
-def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
-    return digest_of([folder.name, manifest])
-
-
-def _damaged(folder: Path, why: str) -> IntegrityError:
-    made_by = "zoo tune" if _KINDS[Trial] in folder.parts else "zoo probe"
-    return IntegrityError(f"a stored file is damaged: {folder}.", why=why, fix=f"{made_by} makes it again")
-
-
-@contextmanager
-def _skipping_damage(note: Callable[[str], None]) -> Iterator[None]:
-    try:
-        yield
-    except (IntegrityError, FileNotFoundError, NotADirectoryError) as error:
-        note(f"left out of the index: {error}")
-
-
-@contextmanager
-def _index_errors(home: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _index_error(home, error) from error
-
-
-def _index_error(home: Path, error: sqlite3.Error) -> StorageError:
-    text = str(error)
-    fixes = {
-        "readonly": files.FIXES["denied"],
-        "unable to open": files.FIXES["denied"],
-        "full": files.FIXES["full"],
-        "disk I/O": files.FIXES["full"],
-        "locked": "another zoo command is writing; run this one again when it is done",
-    }
-    fix = next((fix for part, fix in fixes.items() if part in text), "zoo verify")
-    return StorageError(f"cannot use the index in {home}.", why=text, fix=fix)
+def _remedy(folder: Path) -> str:
+    return "zoo tune" if _KINDS[Trial] in folder.parts else "zoo probe"

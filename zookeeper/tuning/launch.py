@@ -124,7 +124,7 @@ def _signals() -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Without the agent's own words on processes that end; they have said why."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:

@@ -1,0 +1,92 @@
+"""freeze, update; and files of names, for add."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zookeeper.cli import views
+from zookeeper.cli.options import Json, Models
+from zookeeper.cli.output import say, show
+from zookeeper.errors import DataError, UsageError
+from zookeeper.zoo import MOVED, save_text
+
+PANEL = "Collect"
+
+_LARGEST = 256 << 20
+
+
+def freeze(
+    ctx: typer.Context,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write it there; to standard output by default.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write all pins as a file that another machine takes over, also offline. Asks nobody.
+
+    `zoo freeze -o zoo.lock`, and elsewhere `zoo add -f zoo.lock`
+    """
+    lock = ctx.obj.freeze()
+    if lock.folders:
+        names = ", ".join(one.name for one in lock.folders[:3]) + (", …" if len(lock.folders) > 3 else "")
+        say(f"It names folders of this machine, by their content: {names}")
+    if output is None:
+        sys.stdout.write(lock.text)
+    else:
+        save_text(lock.text, output)
+        show(views.frozen(lock, output), as_json=json)
+
+
+def update(
+    ctx: typer.Context,
+    models: Models = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if anything moved.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Pin what moved to what it is now.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare pins with the Hub: what moved, and whether weights, config, tokenizer or only the card did.
+
+    `zoo update`    `zoo update --check`    `zoo update roberta-base --apply`
+    """
+    if check and apply:
+        raise UsageError("--check means nothing with --apply.", fix="leave out one of the two")
+    found = ctx.obj.update(models or (), apply=apply)
+    show(views.updated(found, applied=apply), as_json=json)
+    if check and any(one.status.startswith(MOVED) for one in found):
+        raise typer.Exit(1)
+
+
+def listing(file: str) -> str:
+    """Text of a lock or of a list of names, which may come from standard input.
+
+    Raises:
+        DataError: it cannot be read as text.
+    """
+    try:
+        if file == "-":
+            content = sys.stdin.buffer.read(_LARGEST + 1)
+        else:
+            with Path(file).expanduser().open("rb") as opened:
+                content = opened.read(_LARGEST + 1)
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise DataError(f"{file} cannot be read.", why=(error.strerror or str(error)).lower()) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} cannot be read as text.", why=str(error)) from error
+    if len(content) > _LARGEST:
+        raise DataError(f"{file} is larger than any lock ({_LARGEST >> 20} MiB).")
+    return text
+
+
+COMMANDS = (freeze, update)

@@ -1,0 +1,349 @@
+"""Artefacts: folders of a manifest and the arrays that it tells of.
+
+The manifest holds the record of what the arrays are, their SHA-256, which is checked when a process first
+reads them (of each array, where only some are read), and a seal: the digest of its own content and of the
+name it was stored under. Damage counts as absence: what can be computed again is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from safetensors import SafetensorError, safe_open
+
+from zookeeper.errors import IntegrityError, NotFoundError
+from zookeeper.plain import decode, now, plain
+from zookeeper.records import digest_of
+from zookeeper.store import files
+
+Arrays = Mapping[str, NDArray[Any]]
+Forms = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
+"""Shape and type of arrays by name."""
+T = TypeVar("T")
+
+MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
+_TRIES = 20
+# What the format calls its types, in the order in which it puts arrays of them: each is aligned as it lies.
+_TYPES = {
+    np.dtype(numpy): name
+    for numpy, name in (
+        (np.uint64, "U64"),
+        (np.int64, "I64"),
+        (np.float64, "F64"),
+        (np.complex64, "C64"),
+        (np.float32, "F32"),
+        (np.uint32, "U32"),
+        (np.int32, "I32"),
+        (np.float16, "F16"),
+        (np.uint16, "U16"),
+        (np.int16, "I16"),
+        (np.int8, "I8"),
+        (np.uint8, "U8"),
+        (np.bool_, "BOOL"),
+    )
+}
+_RANKS = {dtype: rank for rank, dtype in enumerate(_TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFile:
+    """The file of the arrays of something that is stored.
+
+    Attributes:
+        path: of the safetensors file; not to be written to.
+        size: bytes.
+        sha256: of them, 64 hex digits.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+
+
+class StrangeRecordError(IntegrityError):
+    """An artefact is as it was stored, by another version of zoo, and this one does not understand it."""
+
+
+class Draft:
+    """An artefact on its way to the disk: its arrays are written while they come.
+
+    Args:
+        aside: an empty folder beside its place.
+        keep: told the record, the draft and where it came from, when all is written.
+    """
+
+    def __init__(self, aside: Path, keep: Callable[[Any, Draft, Mapping[str, str]], None]) -> None:
+        self.aside = aside
+        self._keep = keep
+        self._sheet: files.Sheet | None = None
+        self._arrays: Arrays = {}
+
+    def arrays(self, forms: Forms) -> Arrays:
+        """Room for arrays, on the disk; it is zero before it is written to. Called again, it begins anew.
+
+        Args:
+            forms: shape and type of each, by name.
+
+        Returns:
+            Arrays that can be written to until they are kept; only read after that.
+
+        Raises:
+            StorageError: there is not as much space, or the disk refuses.
+        """
+        header, places = _laid_out(forms)
+        size = len(header) + sum(math.prod(shape) * dtype.itemsize for shape, dtype, _ in places.values())
+        files.demand_space(self.aside.parent, size)
+        with files.disk(self.aside.parent):
+            if self._sheet:
+                (self.aside / ARRAYS).unlink()
+            sheet = files.Sheet(self.aside / ARRAYS, size)
+        sheet.memory[: len(header)] = header
+        self._sheet = sheet
+        self._arrays = {
+            name: np.ndarray(shape, dtype, sheet.memory, len(header) + start)
+            for name, (shape, dtype, start) in places.items()
+        }
+        return MappingProxyType(self._arrays)
+
+    def relieve(self) -> None:
+        """Let the process have back the memory that what was written so far takes; nothing is lost."""
+        if self._sheet:
+            self._sheet.relieve()
+
+    def keep(self, found: Any, provenance: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Store it: hashed, on the disk itself, and in its place.
+
+        Args:
+            found: what the arrays are.
+            provenance: where they come from, as far as their name does not say it.
+
+        Raises:
+            ValueError: it is no record of what was drafted.
+            StorageError: the disk refuses; nothing is left behind.
+        """
+        self._keep(found, self, provenance)
+
+    def finish(self, folder: Path, found: Any, provenance: Mapping[str, str]) -> None:
+        """Bring the arrays and their manifest to the disk, ready to be `folder`.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        if self._sheet is None:
+            self.arrays({})
+        assert self._sheet is not None  # noqa: S101
+        for array in self._arrays.values():
+            array.flags.writeable = False
+        manifest = {
+            "record": plain(found),
+            "sha256": files.sha256(self._sheet.memory),
+            "arrays": {name: _digest_of_array(array) for name, array in self._arrays.items()},
+            "bytes": len(self._sheet.memory),
+            "provenance": dict(provenance),
+            "created_at": now(),
+        }
+        manifest["seal"] = _seal(folder, manifest)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        with files.disk(folder.parent):
+            self._sheet.settle()
+            files.write_synced(self.aside / MANIFEST, text.encode("utf-8", "surrogatepass"))
+
+
+class Artefacts:
+    """Reads artefacts, and remembers which of them are whole.
+
+    Args:
+        remedy: by a folder, the command that makes again what lies there.
+    """
+
+    def __init__(self, remedy: Callable[[Path], str]) -> None:
+        self._remedy = remedy
+        self._whole: dict[Path, str | None] = {}
+
+    def publish(self, draft: Draft, folder: Path, *, replace: bool) -> None:
+        """Put a finished draft in its place; one that is there makes way if it is damaged, or if told so.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        # Where somebody was faster, theirs serves if it is whole.
+        if not files.publish(draft.aside, folder) and (replace or not self.is_whole(folder)):
+            files.replace(draft.aside, folder)
+        self._whole[folder] = files.stamp(folder / MANIFEST)
+
+    def record(self, kind: type[T], folder: Path) -> T:
+        """What an artefact says it is.
+
+        Raises:
+            NotFoundError: there is none.
+            IntegrityError: it is damaged.
+            StrangeRecordError: another version of zoo made it.
+        """
+
+        def found() -> T:
+            said = self.said(folder)
+            try:
+                return decode(kind, said)
+            except IntegrityError as error:
+                why = f"another version of zoo made it ({error.why})"
+                message = f"a stored file cannot be understood: {folder}."
+                raise StrangeRecordError(message, why=why, fix=error.fix) from error
+
+        return self._steadily(folder, found)
+
+    def said(self, folder: Path) -> Any:
+        """The record of an artefact as it lies there.
+
+        Raises:
+            NotFoundError, IntegrityError: as `record`.
+        """
+        return self._manifest(folder)["record"]
+
+    def arrays(self, folder: Path, names: Collection[str] | None = None) -> Arrays:
+        """The arrays of an artefact, or of these names those that there are: only what is read is checked.
+
+        Raises:
+            NotFoundError, IntegrityError: as `record`.
+        """
+        return self._steadily(folder, lambda: self._arrays(folder, names))
+
+    def array_file(self, folder: Path) -> ArrayFile:
+        """The file of the arrays of an artefact, which is whole.
+
+        Raises:
+            NotFoundError, IntegrityError: as `record`.
+        """
+
+        def found() -> ArrayFile:
+            manifest = self._manifest(folder)
+            self._check(folder, manifest)
+            return ArrayFile(folder / ARRAYS, manifest["bytes"], manifest["sha256"])
+
+        return self._steadily(folder, found)
+
+    def load(self, kind: type[T], folder: Path) -> tuple[T, Arrays]:
+        """What an artefact says it is, with its arrays, which belong together.
+
+        Raises:
+            NotFoundError, IntegrityError: as `record`.
+        """
+        manifest = folder / MANIFEST
+        for _ in range(_TRIES):
+            before = files.stamp(manifest)
+            found = self.record(kind, folder), self.arrays(folder)
+            if files.stamp(manifest) == before:
+                return found
+        raise self._damaged(folder, "it was replaced again and again while it was read")
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether an artefact is there, and its bytes are the ones that were stored."""
+        try:
+            self.array_file(folder)
+        except (IntegrityError, NotFoundError):
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Hash everything again when it is next read."""
+        self._whole.clear()
+
+    def _steadily(self, folder: Path, read: Callable[[], T]) -> T:
+        """What `read` gives; again, where the folder was replaced under its hands."""
+        for again in range(_TRIES):
+            before = files.stamp(folder / MANIFEST)
+            try:
+                return read()
+            except (IntegrityError, NotFoundError):
+                if before is None:  # for good, or between two steps of somebody who replaces it
+                    if not files.mended(folder) and again:
+                        raise
+                elif files.stamp(folder / MANIFEST) == before:
+                    raise
+        return read()
+
+    def _manifest(self, folder: Path) -> dict[str, Any]:
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+        except ValueError as error:
+            raise self._damaged(folder, "the manifest is not JSON") from error
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        if not isinstance(manifest, dict) or manifest.pop("seal", None) != _seal(folder, manifest):
+            raise self._damaged(folder, "the manifest is not the one that was stored here")
+        return manifest
+
+    def _check(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        if self._is_checked(folder):
+            return
+        stamp, path = files.stamp(folder / MANIFEST), folder / ARRAYS
+        try:
+            whole = path.stat().st_size == manifest["bytes"] and files.sha256_of(path) == manifest["sha256"]
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        if not whole:
+            raise self._damaged(folder, "the bytes of the arrays are not the ones that were stored")
+        self._whole[folder] = stamp
+
+    def _is_checked(self, folder: Path) -> bool:
+        return folder in self._whole and self._whole[folder] == files.stamp(folder / MANIFEST)
+
+    def _arrays(self, folder: Path, names: Collection[str] | None) -> Arrays:
+        manifest = self._manifest(folder)
+        digests: Mapping[str, str] = manifest["arrays"]
+        wanted = digests if names is None else names
+        if names is None:
+            self._check(folder, manifest)
+        try:
+            with safe_open(folder / ARRAYS, framework="numpy") as opened:
+                found = {name: opened.get_tensor(name) for name in wanted if name in digests}
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        except SafetensorError as error:
+            raise self._damaged(folder, f"the arrays cannot be read ({error})") from error
+        if not self._is_checked(folder):
+            for name, array in found.items():
+                if _digest_of_array(array) != digests[name]:
+                    raise self._damaged(folder, f"the bytes of {name} are not the ones that were stored")
+        return found
+
+    def _damaged(self, folder: Path, why: str) -> IntegrityError:
+        return IntegrityError(
+            f"a stored file is damaged: {folder}.", why=why, fix=f"{self._remedy(folder)} makes it again"
+        )
+
+
+def _laid_out(
+    forms: Forms,
+) -> tuple[bytes, dict[str, tuple[tuple[int, ...], np.dtype[Any], int]]]:
+    """Header of a safetensors file, and shape, type and place behind the header of each array."""
+    typed = {name: (shape, np.dtype(dtype).newbyteorder("=")) for name, (shape, dtype) in forms.items()}
+    places, header, end = {}, {}, 0
+    for name, (shape, dtype) in sorted(typed.items(), key=lambda item: (_RANKS[item[1][1]], item[0])):
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        places[name] = shape, dtype, start
+        header[name] = {"dtype": _TYPES[dtype], "shape": shape, "data_offsets": (start, end)}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, places
+
+
+def _digest_of_array(array: NDArray[Any]) -> str:
+    return files.sha256(np.ascontiguousarray(array).data)
+
+
+def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
+    return digest_of([folder.name, manifest])
+
+
+def _unreadable(folder: Path, error: OSError) -> IntegrityError | NotFoundError:
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"there is nothing at {folder}.")
+    return IntegrityError(f"cannot read {folder}.", why=files.reason(error))

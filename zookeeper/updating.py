@@ -1,0 +1,163 @@
+"""Pins beside what their names mean now: what moved, and what of it loading a checkpoint would notice."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zookeeper import local
+from zookeeper.errors import CheckpointError, NotFoundError
+from zookeeper.layouts import CONFIG
+from zookeeper.outcomes import attempts
+from zookeeper.records import Checkpoint, Outcome
+from zookeeper.reporter import Reporter
+from zookeeper.store import Store
+
+if TYPE_CHECKING:
+    from zookeeper.hub import Hub
+
+MOVED = "moved"
+"""Status of a checkpoint whose name means another commit than it is pinned to."""
+
+_AT_ONCE = 8
+_LEAST_DIGITS = 7
+_WEIGHTS = re.compile(r".*\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pt|pth)")
+_ORDER = ("weights", "config", "tokenizer", "card only")
+
+
+class Updating:
+    """Compares the pins of a zoo with the Hub, and moves them.
+
+    Args:
+        store: that keeps checkpoints.
+        hub: gives the Hub; called only where something of it is pinned.
+        reporter: told what is going on.
+    """
+
+    def __init__(self, store: Store, hub: Callable[[], Hub], reporter: Reporter) -> None:
+        self._store = store
+        self._hub = hub
+        self._reporter = reporter
+
+    def update(self, checkpoints: Sequence[Checkpoint], *, apply: bool, now: str) -> tuple[Outcome, ...]:
+        """What became of each checkpoint on the Hub, or in its folder; one request each, several at once.
+
+        Args:
+            checkpoints: which.
+            apply: whether to pin those that moved to what they are now.
+            now: ISO 8601, UTC.
+
+        Returns:
+            Outcomes, in the order of `checkpoints`; of one that moved with ``latest``, the commit that its
+            name means now, and ``changed``.
+
+        Raises:
+            StorageError: a pin cannot be written.
+        """
+        found = zip(checkpoints, self._looked_up(checkpoints), strict=True)
+        return tuple(
+            replace(latest, revision=pinned.revision)
+            if isinstance(latest, Outcome)
+            else self._outcome(pinned, latest, apply=apply, now=now)
+            for pinned, latest in found
+        )
+
+    def _looked_up(self, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint | Outcome]:
+        """What names mean now; a checkpoint that is pinned by its commit is looked up by nobody."""
+        if any(not (c.revision.local or by_commit(c)) for c in checkpoints):
+            self._hub()  # once, before threads could make one each
+
+        with self._reporter.track("looking up", len(checkpoints), "checkpoints") as advance:
+
+            def look_up(checkpoint: Checkpoint) -> Checkpoint:
+                try:
+                    return self._latest(checkpoint)
+                finally:
+                    advance(1)
+
+            return attempts([(one.name, partial(look_up, one)) for one in checkpoints], at_once=_AT_ONCE)
+
+    def _latest(self, pinned: Checkpoint) -> Checkpoint:
+        revision = pinned.revision
+        if revision.local:
+            return local.describe(Path(revision.repo_id), pickles=pinned.pickled)
+        if by_commit(pinned):
+            return pinned
+        try:
+            return self._hub().checkpoint(revision.repo_id, revision.asked, pickles=pinned.pickled)
+        except NotFoundError as error:
+            why = "it was removed or made private since; the pin still works from the cache"
+            raise NotFoundError(error.message, why=why, fix=error.fix) from error
+
+    def _outcome(self, pinned: Checkpoint, latest: Checkpoint, *, apply: bool, now: str) -> Outcome:
+        if latest.revision.commit == pinned.revision.commit:
+            return Outcome(pinned.name, _unmoved(pinned, latest), pinned.revision)
+        details = {"latest": latest.revision.commit, "changed": list(changes(pinned, latest))}
+        moved = partial(Outcome, pinned.name, revision=pinned.revision, details=details)
+        if not apply:
+            return moved(", ".join([MOVED, *_remarks(pinned, latest)]))
+        error, fix = _hindrance(latest)
+        if error:
+            return moved("failed", error=error, fix=fix, exit_code=CheckpointError.exit_code)
+        self._move(pinned, latest, now)
+        return moved(", ".join(["pinned to the latest", *_remarks(pinned, latest)]))
+
+    def _move(self, pinned: Checkpoint, latest: Checkpoint, now: str) -> None:
+        """Have the zoo hold the latest in place of what was pinned; two entries of one commit become one."""
+        same = [c for c in self._store.checkpoints() if str(c.revision) == str(latest.revision)]
+        kept = same[0] if same else replace(latest, added_at=now)
+        aliases = {*pinned.aliases, *latest.aliases, *kept.aliases}
+        self._store.add(replace(kept, aliases=tuple(sorted(aliases))))
+        self._store.remove(pinned.revision)
+
+
+def _hindrance(latest: Checkpoint) -> tuple[str | None, str | None]:
+    """Why a checkpoint is not pinned to what it is now, and what to do; None where it may be."""
+    commit = latest.revision.commit
+    if latest.problem:
+        return f"it stays as it was: at {commit[:8]} {latest.problem}.", None
+    if latest.pickled:
+        name = latest.revision.repo_id if latest.revision.local else f"{latest.revision.repo_id}@{commit}"
+        again = f"zoo add {shlex.quote(name)} --allow-pickle"
+        return f"it stays as it was: the pickles of {commit[:8]} were not agreed to.", again
+    return None, None
+
+
+def by_commit(checkpoint: Checkpoint) -> bool:
+    """Whether it was asked for by its commit, or the beginning of it, and so can never move."""
+    asked, commit = checkpoint.revision.asked, checkpoint.revision.commit
+    return len(asked) >= _LEAST_DIGITS and commit.startswith(asked)
+
+
+def changes(pinned: Checkpoint, latest: Checkpoint) -> tuple[str, ...]:
+    """What loading a checkpoint would notice: weights, config, tokenizer; else ``"card only"``."""
+    before, after = ({file.path: file.digest for file in c.files} for c in (pinned, latest))
+    paths = [path for path in {*before, *after} if before.get(path) != after.get(path)]
+    parts = {_part(path) for path in paths} or {"card only"}
+    return tuple(sorted(parts, key=_ORDER.index))
+
+
+def _part(path: str) -> str:
+    if _WEIGHTS.fullmatch(path):
+        return "weights"
+    return "config" if path == CONFIG else "tokenizer"
+
+
+def _unmoved(pinned: Checkpoint, latest: Checkpoint) -> str:
+    if not pinned.revision.local and by_commit(pinned):
+        return "pinned by commit"
+    return ", ".join(["up to date", *_remarks(pinned, latest)])
+
+
+def _remarks(pinned: Checkpoint, latest: Checkpoint) -> list[str]:
+    """What else a user should know."""
+    facts: dict[str, Any] = {
+        "gated now": latest.gated and not pinned.gated,
+        "cannot be read any more": latest.problem and not pinned.problem,
+    }
+    return [said for said, holds in facts.items() if holds]

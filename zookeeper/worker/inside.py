@@ -1,0 +1,100 @@
+"""What a worker does: one job, with the room closed before anything of a stranger is opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+from zookeeper.blocks import Block
+from zookeeper.errors import CheckpointError, ZooError
+from zookeeper.extract import Windows, read
+from zookeeper.plain import decode, shortened
+from zookeeper.records import Corpus, Reading
+from zookeeper.worker import reasons, walls, wire
+
+_MOST = 2**40  # who asks is trusted
+_LONGEST = 10_000  # characters of what is said of an error
+_MOST_SHARED = 2**26  # bytes of windows that others may use as well
+
+
+def work(channel: socket) -> None:
+    """Do the job that is asked for on a channel, and answer on it."""
+    job = json.loads(bytes(_expected(channel, wire.JOB)))
+    walls.close(memory=job["memory"], file_size=job["file_size"])
+    try:
+        _JOBS[job["task"]](channel, job)
+    except Exception as error:
+        wire.send(channel, wire.FAULT, json.dumps(_fault(error)).encode())
+    else:
+        wire.send(channel, wire.END)
+
+
+def _read(channel: socket, job: Mapping[str, Any]) -> None:
+    text = json.loads(bytes(_expected(channel, wire.CORPUS)))
+    corpus = Corpus(tuple(map(tuple, text["sentences"])), text["unit"])
+    given = _expected(channel, wire.WINDOWS)
+
+    def made(windows: Windows) -> None:
+        data = wire.packed(windows.to_arrays())
+        if not given and len(data) <= _MOST_SHARED:
+            wire.send(channel, wire.WINDOWS, data)
+
+    def advance(rows: int) -> None:
+        if rows:
+            wire.send(channel, wire.PROGRESS, wire.NUMBER.pack(rows))
+
+    blocks = read(
+        Path(job["folder"]),
+        corpus,
+        decode(Reading, job["reading"]),
+        head=job["head"],
+        device=job["device"],
+        advance=advance,
+        windows=Windows.from_arrays(wire.unpacked(given), corpus) if given else None,
+        made=made,
+    )
+    for block in blocks:
+        _send(channel, block)
+        del block  # before there is another
+
+
+def _send(channel: socket, block: Block) -> None:
+    for parts in wire.pieces(block):
+        wire.send(channel, wire.BLOCK, *parts)
+
+
+def _convert(channel: socket, job: Mapping[str, Any]) -> None:
+    from zookeeper.extract.converting import convert
+
+    convert(Path(job["folder"]), Path(job["into"]))
+
+
+_JOBS: Mapping[str, Callable[[socket, Mapping[str, Any]], None]] = {"read": _read, "convert": _convert}
+
+
+def _expected(channel: socket, kind: bytes) -> memoryview:
+    came, data = wire.receive(channel, _MOST)
+    if came != kind:
+        raise wire.NonsenseError(f"{came!r} in the place of {kind!r}")
+    return data
+
+
+def _fault(error: Exception) -> dict[str, Any]:
+    """What went wrong, in words; whether it was for want of memory."""
+    said = error if isinstance(error, ZooError) else CheckpointError("it cannot be read.", why=repr(error))
+    memory = any(map(_lacks_memory, _causes(error)))
+    why = said.why and shortened(said.why, _LONGEST)
+    return {"message": shortened(said.message, _LONGEST), "why": why, "memory": memory}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or reasons.wants_memory(str(error))
