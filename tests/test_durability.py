@@ -512,7 +512,7 @@ def test_verify_says_what_makes_it_again(places: Places) -> None:
         path.write_bytes(bytes(path.stat().st_size))
     found = store.verify().damaged
     assert {Path(path).parts[-4]: why.rpartition("; ")[2] for path, why in found.items()} == {
-        "features": "zoo probe makes it again",
+        "features": "zoo probe makes it again (of org/name)",
         "trials": "zoo tune makes it again",
     }
 
