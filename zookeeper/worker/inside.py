@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from zookeeper.worker import reasons, walls, wire
 
 _MOST = 2**40  # who asks is trusted
 _LONGEST = 10_000  # characters of what is said of an error
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
 _MOST_SHARED = 2**26  # bytes of windows that others may use as well
 
 
@@ -45,6 +47,7 @@ def _read(channel: socket, job: Mapping[str, Any]) -> None:
     def advance(rows: int) -> None:
         if rows:
             wire.send(channel, wire.PROGRESS, wire.NUMBER.pack(rows))
+        _give_back()
 
     blocks = read(
         Path(job["folder"]),
@@ -59,6 +62,12 @@ def _read(channel: socket, job: Mapping[str, Any]) -> None:
     for block in blocks:
         _send(channel, block)
         del block  # before there is another
+
+
+def _give_back() -> None:
+    """Return free memory to the system; of batches that are all of other sizes much is kept in pieces."""
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def _send(channel: socket, block: Block) -> None:
