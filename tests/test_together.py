@@ -327,6 +327,12 @@ def test_first_node_is_asked_of_slurm(tmp_path: Path, monkeypatch: pytest.Monkey
     assert environ["MASTER_ADDR"] == "node7"
 
 
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_a_launcher_that_says_no_number_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=f'{name} is "many"'):
+        team({"WORLD_SIZE": "2", name: "many"})
+
+
 def test_several_nodes_without_a_first_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     nodes = STEP | {"SLURM_STEP_NUM_NODES": "2"}

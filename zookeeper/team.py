@@ -64,19 +64,26 @@ def team(environ: MutableMapping[str, str] = os.environ) -> Team:
     do so themselves.
 
     Raises:
-        UsageError: Slurm started tasks on several nodes and does not say which is the first; or zoo wanted
-            another number of processes.
+        UsageError: Slurm started tasks on several nodes and does not say which is the first; zoo wanted
+            another number of processes; or what should be a number is none.
     """
-    if "RANK" not in environ and int(environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+    if "RANK" not in environ and _number(environ, "SLURM_STEP_NUM_TASKS", 1) > 1:
         environ.update(_of_slurm(environ))
-    size = int(environ.get("WORLD_SIZE") or 1)
-    if size != int(environ.get(WORLD) or size):
+    size = _number(environ, "WORLD_SIZE", 1)
+    if size != _number(environ, WORLD, size):
         raise UsageError(
             f"{environ[WORLD]} processes were asked for, {size} started.",
             why="Accelerate found fewer devices, or is configured otherwise",
             fix="accelerate env says what it finds",
         )
-    return Team(int(environ.get("RANK") or 0), size, bool(environ.get(ERRORS)))
+    return Team(_number(environ, "RANK", 0), size, bool(environ.get(ERRORS)))
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise UsageError(f'{name} is "{text}", which is no number.', why="launchers set it")
+    return int(text)
 
 
 def _of_slurm(environ: Mapping[str, str]) -> dict[str, str]:
