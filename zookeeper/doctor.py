@@ -28,11 +28,11 @@ from packaging.requirements import Requirement
 
 from zookeeper import hardware
 from zookeeper.errors import NetworkError, ZooError
-from zookeeper.plain import count, size
-from zookeeper.plain import size as shown_size
+from zookeeper.plain import count, refusal, size
 from zookeeper.results import Check, Health
 from zookeeper.settings import Settings
 from zookeeper.store import Store
+from zookeeper.store.files import write_synced
 from zookeeper.store.mounts import file_system_of, is_network
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Doctor:
             try:
                 found += look(self, fix)
             except (ZooError, OSError) as error:
-                said = error.message if isinstance(error, ZooError) else f"{_reason(error)}."
+                said = error.message if isinstance(error, ZooError) else f"{refusal(error)}."
                 found.append(Check(name, "problem", said, getattr(error, "fix", None)))
         return tuple(found)
 
@@ -208,7 +208,7 @@ def _fault_of_file_system(folder: Path) -> str | None:
     with tempfile.TemporaryDirectory(prefix=".zoo-doctor-", dir=folder) as place:
         old, new = Path(place, "old"), Path(place, "new")
         tries: dict[str, Callable[[], object]] = {
-            "it cannot sync a file": lambda: _write_synced(new),
+            "it cannot sync a file": lambda: write_synced(new, b"zoo"),
             "it cannot put a file in the place of another": lambda: _swap(new, old),
             "it cannot sync a folder": lambda: _sync(Path(place)),
         }
@@ -216,15 +216,8 @@ def _fault_of_file_system(folder: Path) -> str | None:
             try:
                 attempt()
             except OSError as error:
-                return f"{fault} ({_reason(error)})"
+                return f"{fault} ({refusal(error)})"
         return None if _locks(Path(place, "lock")) else "its locks do not hold"
-
-
-def _write_synced(path: Path) -> None:
-    with path.open("xb") as file:
-        file.write(b"zoo")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _swap(new: Path, old: Path) -> None:
@@ -275,8 +268,8 @@ def _leftovers(doctor: Doctor, fix: bool) -> Iterator[Check]:
     if not found:
         yield Check("leftovers", "ok", "none of commands that were interrupted.")
         return
-    size = sum(one.size for one in found)
-    said = f"{count(len(found), 'leftover')} of commands that were interrupted, {shown_size(size)}."
+    taken = size(sum(one.size for one in found))
+    said = f"{count(len(found), 'leftover')} of commands that were interrupted, {taken}."
     yield Check("leftovers", "ok" if fix else "warning", said, "zoo gc --yes", mended=fix)
 
 
@@ -380,10 +373,6 @@ def _safety(doctor: Doctor, fix: bool) -> Iterator[Check]:
     agreed = sum(checkpoint.pickled for checkpoint in doctor.store.checkpoints())
     pickles = f"pickles of {count(agreed, 'checkpoint')}, as agreed" if agreed else "no pickles"
     yield Check("safety", "ok", f"{pickles}; no code of checkpoints; no conversion by the Hub.")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 _LOOKS: dict[str, Callable[[Doctor, bool], Iterator[Check]]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zookeeper.errors import DataError, StorageError, UsageError
-from zookeeper.plain import csv_cell, of_csv_cell, spelt_out
+from zookeeper.plain import csv_cell, of_csv_cell, refusal, spelt_out
 from zookeeper.results import Covariance
 
 
@@ -44,9 +44,7 @@ def load_covariance(path: Path, names: Path | None = None) -> Covariance:
         else:
             raise UsageError(f"{path} is neither .npy nor .csv.")
     except OSError as error:
-        raise DataError(
-            f"{error.filename or path} cannot be read.", why=(error.strerror or str(error)).lower()
-        ) from error
+        raise DataError(f"{error.filename or path} cannot be read.", why=refusal(error)) from error
     except (ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a covariance.", why=str(error)[:200]) from error
     return Covariance(tuple(labels), matrix)
@@ -106,7 +104,7 @@ def save_covariance(covariance: Covariance, path: Path) -> tuple[Path, ...]:
                     writer.writerow([csv_cell(name), *row])
             return (path,)
     except OSError as error:
-        raise StorageError(f"cannot write {path}.", why=(error.strerror or str(error)).lower()) from error
+        raise StorageError(f"cannot write {path}.", why=refusal(error)) from error
     raise UsageError(
         f"zoo writes covariances as .npy and .csv, not as {path.suffix or 'files without an ending'}."
     )
@@ -134,4 +132,4 @@ def save_text(text: str, path: Path) -> None:
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise StorageError(f"cannot write {path}.", why=(error.strerror or str(error)).lower()) from error
+        raise StorageError(f"cannot write {path}.", why=refusal(error)) from error

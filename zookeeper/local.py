@@ -16,6 +16,7 @@ from zookeeper.layouts import (
     problem_of,
     tokenizer_of,
 )
+from zookeeper.plain import refusal
 from zookeeper.raw import SMALL, content_of, files_of, parsed, weights_of
 from zookeeper.records import Checkpoint, RepoFile, Revision, digest_of
 
@@ -37,9 +38,7 @@ def describe(folder: Path, *, pickles: bool = False) -> Checkpoint:
     try:
         return _describe(folder, pickles)
     except OSError as error:
-        raise CheckpointError(
-            f"{error.filename or folder} cannot be read.", why=(error.strerror or str(error)).lower()
-        ) from error
+        raise CheckpointError(f"{error.filename or folder} cannot be read.", why=refusal(error)) from error
 
 
 def _describe(folder: Path, pickles: bool) -> Checkpoint:
@@ -80,7 +79,7 @@ def fetch(checkpoint: Checkpoint, *, advance: Callable[[int], None] = lambda _: 
                 raise _changed(folder, file.path)
             advance(file.size)
     except OSError as error:
-        raise _changed(folder, error.filename, (error.strerror or str(error)).lower()) from error
+        raise _changed(folder, error.filename, refusal(error)) from error
     return folder
 
 

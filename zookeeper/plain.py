@@ -127,6 +127,11 @@ def of_csv_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
+def refusal(error: OSError) -> str:
+    """Why the system refused, in its words."""
+    return (error.strerror or str(error)).lower()
+
+
 def shortened(text: str, longest: int) -> str:
     """Text of at most so many characters; a longer one loses its middle."""
     if len(text) <= longest:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from zookeeper.errors import CheckpointError
 from zookeeper.layouts import needed
+from zookeeper.plain import refusal
 
 MEBIBYTE = 2**20
 SMALL, LARGE = 4 * MEBIBYTE, 64 * MEBIBYTE
@@ -84,7 +85,7 @@ def content_of(path: Path, limit: int, name: str) -> bytes:
                 raise CheckpointError(f"its {name} has {found.st_size:,} bytes; at most {limit:,} are read.")
             return file.read(limit)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = refusal(error)
         raise CheckpointError(f"its {name} cannot be read.", why=why) from error
 
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 from zookeeper.probing import Probing
@@ -37,11 +36,12 @@ from zookeeper.records import (
     by_checkpoint,
 )
 from zookeeper.reporter import Reporter
-from zookeeper.results import Ranking, Selection, Trial, Waste
+from zookeeper.results import Ranking, Selection, Waste
 from zookeeper.settings import Settings
 from zookeeper.signing import Signing
-from zookeeper.store import Measured, Store
+from zookeeper.store import KINDS, Measured, Store
 from zookeeper.store.files import disk, held, is_held, retire, taken_aside
+from zookeeper.store.leftovers import size_of, written_at
 
 if TYPE_CHECKING:
     from zookeeper.hub import Hub
@@ -51,16 +51,6 @@ YOUNG = 3600.0
 
 FORGOTTEN = 7 * 24 * YOUNG
 """Seconds for which what cannot be understood is left alone: a newer zoo may share the home."""
-
-_MEASURED: dict[type[Measured], str] = {
-    FeatureSet: "features",
-    EvidenceSet: "evidence",
-    SignatureSet: "signatures",
-    AlignmentSet: "alignments",
-    JackknifeSet: "jackknives",
-    BasisSet: "bases",
-    Trial: "trials",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +66,11 @@ class Item:
     what: Any
     size: int
     at: float
+
+    @classmethod
+    def of(cls, what: Any, path: Path) -> Item:
+        """Something that is a file or folder."""
+        return cls(what, size_of(path), written_at(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +92,11 @@ class Heap:
     young: float = YOUNG
 
 
+@dataclass(frozen=True, eq=False)
 class Sweeping:
     """Finds what can be deleted, and deletes it.
 
-    Args:
+    Attributes:
         settings: of the zoo.
         store: that keeps measurements.
         probing: the features.
@@ -109,21 +105,12 @@ class Sweeping:
         reporter: told what is going on.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        probing: Probing,
-        signing: Signing,
-        hub: Callable[[], Hub],
-        reporter: Reporter,
-    ) -> None:
-        self.settings = settings
-        self.store = store
-        self.probing = probing
-        self.signing = signing
-        self.hub = hub
-        self.reporter = reporter
+    settings: Settings
+    store: Store
+    probing: Probing
+    signing: Signing
+    hub: Callable[[], Hub]
+    reporter: Reporter
 
     def sweep(
         self, *, features: bool = False, hub: bool = False, older_than: float = 0.0, delete: bool = False
@@ -190,11 +177,11 @@ class Sweeping:
     def heap(self, what: type[Measured], why: str, found: Iterable[Any], *, young: float = YOUNG) -> Heap:
         """Of artefacts of one kind."""
         items = [self._artefact(one) for one in found]
-        return Heap(_MEASURED[what], why, items, self._discard, young)
+        return Heap(KINDS[what], why, items, self._discard, young)
 
     def _artefact(self, one: Any) -> Item:
-        folder = self.folders.get((_MEASURED[type(one)], one.key.digest))
-        return Item(one, *_size_and_age(folder)) if folder else Item(one, 0, time.time())
+        folder = self.folders.get((KINDS[type(one)], one.key.digest))
+        return Item.of(one, folder) if folder else Item(one, 0, time.time())
 
     def _discard(self, items: Sequence[Item]) -> None:
         for item in items:
@@ -252,7 +239,7 @@ def _read_now(key: FeatureKey) -> bool:
 
 def _strange(of: Sweeping) -> Iterator[Heap]:
     """What an earlier version stored in a form that this one does not understand."""
-    items = [Item(folder, *_size_and_age(folder)) for folder in of.store.strange()]
+    items = [Item.of(folder, folder) for folder in of.store.strange()]
     why = "in the form of an earlier version of zoo, for a week and more"
     yield Heap("measurements", why, items, of.discard_strange, FORGOTTEN)
 
@@ -295,7 +282,7 @@ def _left_behind(of: Sweeping) -> Iterator[Heap]:
     """What interrupted commands left, and nothing reads."""
     found: dict[str, list[Item]] = {}
     for one in of.store.leftovers(0):
-        found.setdefault(one.reason, []).append(Item(one, one.size, _size_and_age(one.path)[1]))
+        found.setdefault(one.reason, []).append(Item(one, one.size, written_at(one.path)))
     for why, items in found.items():
         yield Heap("leftovers", why, items, of.sweep_leftovers, young=of.store.settled_after)
 
@@ -356,7 +343,7 @@ _ALWAYS: tuple[Callable[[Sweeping], Iterator[Heap]], ...] = (
 
 def _paths(what: str, why: str, paths: Sequence[Path]) -> Heap:
     """Of files and folders."""
-    return Heap(what, why, [Item(path, *_size_and_age(path)) for path in paths], _delete)
+    return Heap(what, why, [Item.of(path, path) for path in paths], _delete)
 
 
 def _delete(items: Sequence[Item]) -> None:
@@ -367,13 +354,3 @@ def _delete(items: Sequence[Item]) -> None:
                 continue
             with suppress(BlockingIOError, FileNotFoundError), held(item.what):
                 retire(item.what)
-
-
-def _size_and_age(path: Path) -> tuple[int, float]:
-    """Bytes of a file, or of all files in a folder, and when the newest of them was written."""
-    size, at = 0, 0.0
-    for file in [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]:
-        with suppress(FileNotFoundError):
-            stat = file.lstat()
-            size, at = size + (0 if S_ISDIR(stat.st_mode) else stat.st_size), max(at, stat.st_mtime)
-    return size, at

@@ -6,6 +6,7 @@ import random
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 from zookeeper.digests import digest_like, size_of
 from zookeeper.errors import DataError, EmptyZooError
 from zookeeper.outcomes import attempt
+from zookeeper.plain import refusal
 from zookeeper.probing import Probing
 from zookeeper.reader import Reader
 from zookeeper.records import Checkpoint, FeatureSet, Outcome, RepoFile
@@ -31,10 +33,11 @@ _SHARE = 100
 _ROUNDING = {"float32": 1e-3, "bfloat16": 5e-2}
 
 
+@dataclass(frozen=True, slots=True)
 class Verifying:
     """Compares with what is recorded what `Store.verify` does not look at.
 
-    Args:
+    Attributes:
         settings: of the zoo.
         store: that keeps measurements.
         probing: the features.
@@ -42,19 +45,11 @@ class Verifying:
         reporter: told what is going on.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        probing: Probing,
-        hub: Callable[[], Hub],
-        reporter: Reporter,
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._probing = probing
-        self._hub = hub
-        self._reporter = reporter
+    settings: Settings
+    store: Store
+    probing: Probing
+    hub: Callable[[], Hub]
+    reporter: Reporter
 
     def verify(self, stored: Verification) -> Verification:
         """What was found of all that is stored, and what is found of checkpoints beside it.
@@ -62,7 +57,7 @@ class Verifying:
         Args:
             stored: what `Store.verify` found.
         """
-        there = {one: self._there(one) for one in self._store.checkpoints()}
+        there = {one: self._there(one) for one in self.store.checkpoints()}
         damaged = dict(stored.damaged)
         damaged |= {
             one.revision.repo_id: f"it is no longer there; put it back, or {_forget(one)}"
@@ -71,7 +66,7 @@ class Verifying:
         }
         found = [(one, path, file) for one, files in there.items() for path, file in files]
         total = sum(file.size for *_, file in found)
-        with self._reporter.track("hashing files of checkpoints", total, "bytes") as advance:
+        with self.reporter.track("hashing files of checkpoints", total, "bytes") as advance:
             for checkpoint, path, file in found:
                 if why := _fault(path, file):
                     damaged[str(path)] = f"{why}; {_remedy(checkpoint)}"
@@ -91,7 +86,7 @@ class Verifying:
             return []
         if revision.local:
             return [(Path(revision.repo_id) / file.path, file) for file in checkpoint.files]
-        places = ((self._hub().place(revision, file), file) for file in checkpoint.files)
+        places = ((self.hub().place(revision, file), file) for file in checkpoint.files)
         return [(path, file) for path, file in places if path is not None]
 
     # Features
@@ -105,7 +100,7 @@ class Verifying:
         for checkpoint, stored in self._sample(checkpoints, damaged):
             found = attempt(checkpoint.name, partial(self._difference, checkpoint, stored))
             if isinstance(found, Outcome):
-                self._reporter.note(f"{found.name} was not read again: {found.error}")
+                self.reporter.note(f"{found.name} was not read again: {found.error}")
                 continue
             differences[checkpoint.name] = found
             if not found <= _ROUNDING[stored.key.reading.settled("word").dtype]:
@@ -117,10 +112,10 @@ class Verifying:
     ) -> Iterator[tuple[Checkpoint, FeatureSet]]:
         """One in a hundred of the features of the last probe that can be computed again, and one at least."""
         try:
-            choice = self._probing.latest()
+            choice = self.probing.latest()
         except EmptyZooError:
             return
-        stored = {one.checkpoint: one for one in self._probing.features_on(choice)}
+        stored = {one.checkpoint: one for one in self.probing.features_on(choice)}
         lost = {Path(path).name for path in damaged}
         able = [
             (one, stored[str(one.revision)])
@@ -135,13 +130,13 @@ class Verifying:
         Raises:
             ZooError: the features cannot be computed now.
         """
-        latest = self._probing.latest()
-        choice, corpus = self._probing.choice(latest.name, latest.max_words, latest.reading)
+        latest = self.probing.latest()
+        choice, corpus = self.probing.choice(latest.name, latest.max_words, latest.reading)
         if choice.corpus != stored.key.corpus:
             raise DataError(f"{latest.name} is another text by now.")
-        before = self._probing.loader(stored.key)()
+        before = self.probing.loader(stored.key)()
         with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
-            reader = Reader(self._settings, Store(Path(folder), Path(folder)), self._hub, self._reporter)
+            reader = Reader(self.settings, Store(Path(folder), Path(folder)), self.hub, self.reporter)
             again = reader.features(checkpoint, corpus, stored.key.reading, choice.name).array
             largest = float(np.abs(before).max()) or 1.0
             return float(np.abs(np.subtract(before, again, dtype=np.float64)).max()) / largest
@@ -169,4 +164,4 @@ def _fault(path: Path, file: RepoFile) -> str | None:
             return "it has not the size that was pinned"
         return None if digest_like(file.digest, path) == file.digest else "its bytes are not the pinned ones"
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return refusal(error)

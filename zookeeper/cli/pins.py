@@ -12,6 +12,7 @@ from zookeeper.cli import views
 from zookeeper.cli.options import Json, Models
 from zookeeper.cli.output import say, show
 from zookeeper.errors import DataError, UsageError
+from zookeeper.plain import refusal
 from zookeeper.zoo import MOVED, save_text
 
 PANEL = "Collect"
@@ -81,7 +82,7 @@ def listing(file: str) -> str:
                 content = opened.read(_LARGEST + 1)
         text = content.decode("utf-8")
     except OSError as error:
-        raise DataError(f"{file} cannot be read.", why=(error.strerror or str(error)).lower()) from error
+        raise DataError(f"{file} cannot be read.", why=refusal(error)) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{file} cannot be read as text.", why=str(error)) from error
     if len(content) > _LARGEST:

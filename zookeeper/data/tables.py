@@ -18,6 +18,7 @@ from datasets import Value
 
 from zookeeper.errors import DataError, NotFoundError, UsageError
 from zookeeper.layouts import COLUMN_FILES, TABLES
+from zookeeper.plain import refusal
 
 _CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
@@ -44,7 +45,7 @@ def text_of(path: Path) -> str:
             f"{path} is not UTF-8 text.", why=str(error), fix="convert it, for instance with iconv"
         ) from error
     except OSError as error:
-        raise NotFoundError(f"cannot read {path}.", why=(error.strerror or str(error)).lower()) from error
+        raise NotFoundError(f"cannot read {path}.", why=refusal(error)) from error
 
 
 def table_of(paths: Sequence[Path], columns: Sequence[str] = ()) -> datasets.Dataset:

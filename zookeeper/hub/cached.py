@@ -12,6 +12,7 @@ from pathlib import Path
 from huggingface_hub import HFCacheInfo, scan_cache_dir, try_to_load_from_cache
 
 from zookeeper.errors import StorageError
+from zookeeper.plain import refusal
 from zookeeper.records import RepoFile, Revision
 
 
@@ -64,9 +65,7 @@ def free(cache: Path, doomed: Collection[Cached]) -> None:
             if commits:
                 replace(found, repos=frozenset({repo})).delete_revisions(*commits).execute()
     except OSError as error:
-        raise StorageError(
-            f"cannot delete in {cache}.", why=(error.strerror or str(error)).lower()
-        ) from error
+        raise StorageError(f"cannot delete in {cache}.", why=refusal(error)) from error
 
 
 def place(cache: Path, revision: Revision, file: RepoFile) -> Path | None:
@@ -83,4 +82,4 @@ def _scan(cache: Path) -> HFCacheInfo:
     try:
         return scan_cache_dir(cache)
     except OSError as error:
-        raise StorageError(f"cannot read {cache}.", why=(error.strerror or str(error)).lower()) from error
+        raise StorageError(f"cannot read {cache}.", why=refusal(error)) from error

@@ -32,7 +32,7 @@ from zookeeper.errors import (
     ZooError,
 )
 from zookeeper.hub.transport import InsecureError, SlowError, may_have_token, retry_after
-from zookeeper.plain import TOKENS, brief, redacted
+from zookeeper.plain import TOKENS, brief, redacted, refusal
 
 LOGIN = "hf auth login"
 NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
@@ -155,7 +155,7 @@ class Faults:
             case OSError() if error.errno in _DISK:
                 return StorageError(
                     f"cannot write {brief(error.filename or 'to the cache')}.",
-                    why=(error.strerror or str(error)).lower(),
+                    why=refusal(error),
                 )
             case _ if isinstance(error, NONSENSE):
                 return NetworkError(

@@ -16,6 +16,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import NullLocator
 
 from zookeeper.errors import StorageError, UsageError
+from zookeeper.plain import refusal
 from zookeeper.records import Array
 
 NAMED_UP_TO = 60
@@ -87,7 +88,7 @@ def picture(path: Path, title: str) -> Iterator[Figure]:
     try:
         path.write_bytes(drawn.getvalue())
     except OSError as error:
-        raise StorageError(f"cannot write {path}.", why=(error.strerror or str(error)).lower()) from error
+        raise StorageError(f"cannot write {path}.", why=refusal(error)) from error
 
 
 def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:

@@ -29,7 +29,7 @@ import platformdirs
 
 from zookeeper.errors import IntegrityError, NotFoundError, ZooError
 from zookeeper.hardware import cores
-from zookeeper.plain import decode, encode, plain
+from zookeeper.plain import decode, encode, plain, refusal
 from zookeeper.records import (
     ALIGNMENT_VERSION,
     EVIDENCE_VERSION,
@@ -52,14 +52,13 @@ from zookeeper.store.index import Entry, Index
 from zookeeper.store.leftovers import Leftover
 from zookeeper.store.mounts import file_system_of, is_network
 
-__all__ = ["ArrayFile", "Arrays", "Draft", "Leftover", "Store"]
+__all__ = ["KINDS", "ArrayFile", "Arrays", "Draft", "Leftover", "Store"]
 
 Measured = FeatureSet | BasisSet | SignatureSet | AlignmentSet | JackknifeSet | EvidenceSet | Trial
 R = TypeVar("R")
 M = TypeVar("M", FeatureSet, BasisSet, SignatureSet, AlignmentSet, JackknifeSet, EvidenceSet, Trial)
 
-# Where each kind lies: trials in the home, as they cost too much to be made again, all else in the cache.
-_KINDS: dict[type[Measured], str] = {
+KINDS: dict[type[Measured], str] = {
     FeatureSet: "features",
     BasisSet: "bases",
     SignatureSet: "signatures",
@@ -68,6 +67,8 @@ _KINDS: dict[type[Measured], str] = {
     EvidenceSet: "evidence",
     Trial: "trials",
 }
+"""Names of kinds. Trials lie in the home, as they cost too much to be made again; all else in the cache."""
+
 # Of these there is one, which is stored again when more is known.
 _GROWING = AlignmentSet, BasisSet, JackknifeSet, Trial
 # What a record says, at any depth, of the version of that which made it.
@@ -77,7 +78,7 @@ _VERSIONS: dict[type[Measured], int] = {
     JackknifeSet: ALIGNMENT_VERSION,
     EvidenceSet: EVIDENCE_VERSION,
 }
-_TYPES: dict[str, type[Any]] = {folder: kind for kind, folder in _KINDS.items()}
+_TYPES: dict[str, type[Any]] = {folder: kind for kind, folder in KINDS.items()}
 _TYPES |= {"checkpoints": Checkpoint, "runs": Run}
 _HOUR, _MOMENT = 3600.0, 10.0  # seconds
 
@@ -173,7 +174,7 @@ class Store:
             digest: of its key.
             waiting: told once who is computing it, where that has to be waited for.
         """
-        with claims.held(self._locks(self._root(kind)) / f"{_KINDS[kind]}-{digest}.lock", waiting):
+        with claims.held(self._locks(self._root(kind)) / f"{KINDS[kind]}-{digest}.lock", waiting):
             yield
 
     def find(self, kind: type[M], digest: str) -> M | None:
@@ -187,9 +188,9 @@ class Store:
 
     def all(self, kind: type[M]) -> tuple[M, ...]:
         """All of a kind; the files decide, the index only saves reading them."""
-        rows = self._index.rows(_KINDS[kind])
+        rows = self._index.rows(KINDS[kind])
         # One that is being replaced while folders are listed may be missed, but was entered before.
-        return tuple(self._listed(kind, rows, self._manifests(_KINDS[kind], rows)))
+        return tuple(self._listed(kind, rows, self._manifests(KINDS[kind], rows)))
 
     def arrays(self, kind: type[Measured], digest: str, names: Collection[str] | None = None) -> Arrays:
         """The arrays that were stored under that digest, or of these names those that there are.
@@ -222,7 +223,7 @@ class Store:
         folder = self._artefact_path(kind, digest)
         size = leftovers.size_of(folder)
         files.retire(folder)
-        self._index.drop(_KINDS[kind], digest)
+        self._index.drop(KINDS[kind], digest)
         return size
 
     def strange(self) -> list[Path]:
@@ -231,7 +232,7 @@ class Store:
         What says that a newer one made it is not among them, and trials are not, which nothing makes again.
         """
         found = []
-        for kind, name in _KINDS.items():
+        for kind, name in KINDS.items():
             for manifest in self._manifests(name) if kind is not Trial else []:
                 try:
                     self._artefacts.record(kind, manifest.parent)
@@ -253,7 +254,7 @@ class Store:
         self._index.drop(_kind(folder / MANIFEST), folder.name)
 
     def _artefact_path(self, kind: type[Measured], digest: str) -> Path:
-        return self._root(kind) / _KINDS[kind] / "v1" / digest[:2] / digest
+        return self._root(kind) / KINDS[kind] / "v1" / digest[:2] / digest
 
     def _root(self, kind: type[Measured]) -> Path:
         return self.home if kind is Trial else self.cache
@@ -349,7 +350,7 @@ class Store:
         except FileNotFoundError as error:
             raise NotFoundError(f"there is no file {path}.") from error
         except OSError as error:
-            raise IntegrityError(f"cannot read {path}.", why=files.reason(error)) from error
+            raise IntegrityError(f"cannot read {path}.", why=refusal(error)) from error
 
     def _listed(self, kind: type[R], rows: Mapping[str, Entry], paths: list[Path]) -> Iterator[R]:
         for path in paths:
@@ -421,7 +422,7 @@ class Store:
         kinds = ("checkpoints", "runs")
         return [
             *(path for kind in kinds for path in self._records(kind)),
-            *(path for kind in _KINDS.values() for path in self._manifests(kind)),
+            *(path for kind in KINDS.values() for path in self._manifests(kind)),
         ]
 
     # Care
@@ -455,7 +456,7 @@ class Store:
 
     def artefacts(self) -> list[Path]:
         """Folders of all that was measured, trials among them."""
-        found = {*self.cache.glob("*/v1/??/*"), *self.home.glob(f"{_KINDS[Trial]}/v1/??/*")}
+        found = {*self.cache.glob("*/v1/??/*"), *self.home.glob(f"{KINDS[Trial]}/v1/??/*")}
         return sorted(path for path in found if not path.name.startswith("."))
 
     def _fault_of_artefact(self, folder: Path) -> str | None:
@@ -478,7 +479,7 @@ class Store:
 
     def _fault_told(self, folder: Path, error: ZooError) -> str:
         """What is wrong with a folder or file, and what to do."""
-        if isinstance(error, StrangeRecordError) and _kind(folder / MANIFEST) != _KINDS[Trial]:
+        if isinstance(error, StrangeRecordError) and _kind(folder / MANIFEST) != KINDS[Trial]:
             return f"{_told(error)}; zoo gc deletes it"
         return _told(error)
 
@@ -495,7 +496,7 @@ class Store:
         except ValueError as error:
             return f"it is not JSON ({error}); remove it"
         except OSError as error:
-            return files.reason(error)
+            return refusal(error)
         return None
 
     def _fault_of_rows(self) -> str | None:
@@ -530,7 +531,7 @@ class Store:
         return [one for one in self.leftovers(older_than) if leftovers.remove(one)]
 
     def _found_leftovers(self) -> Iterator[Leftover]:
-        for kind, name in _KINDS.items():
+        for kind, name in KINDS.items():
             for folder in leftovers.folders(self._root(kind) / name / "v1", 1):
                 yield from leftovers.hidden(folder)
         for name in ("checkpoints", "runs", "notes", "unfinished"):
@@ -571,4 +572,4 @@ def _told(error: ZooError) -> str:
 
 
 def _remedy(folder: Path) -> str:
-    return "zoo tune" if _KINDS[Trial] in folder.parts else "zoo probe"
+    return "zoo tune" if KINDS[Trial] in folder.parts else "zoo probe"

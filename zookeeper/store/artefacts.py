@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
 
 from zookeeper.errors import IntegrityError, NotFoundError
-from zookeeper.plain import decode, now, plain
+from zookeeper.plain import decode, now, plain, refusal
 from zookeeper.records import digest_of
 from zookeeper.store import files
 
@@ -346,4 +346,4 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
 def _unreadable(folder: Path, error: OSError) -> IntegrityError | NotFoundError:
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"there is nothing at {folder}.")
-    return IntegrityError(f"cannot read {folder}.", why=files.reason(error))
+    return IntegrityError(f"cannot read {folder}.", why=refusal(error))

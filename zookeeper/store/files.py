@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from zookeeper.errors import StorageError
+from zookeeper.plain import refusal
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What file systems say that cannot do a thing at all, where others can.
@@ -38,12 +39,7 @@ def disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         fix = FIXES["full" if error.errno in _FULL else "denied"]
-        raise StorageError(f"cannot write to {path}.", why=reason(error), fix=fix) from error
-
-
-def reason(error: OSError) -> str:
-    """Why the system refused."""
-    return (error.strerror or str(error)).lower()
+        raise StorageError(f"cannot write to {path}.", why=refusal(error), fix=fix) from error
 
 
 def demand_space(folder: Path, size: int) -> None:

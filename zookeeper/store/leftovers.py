@@ -7,6 +7,8 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,21 +35,21 @@ def hidden(folder: Path) -> Iterator[Leftover]:
         place = files.taken_aside(path)
         if place is None or path.is_symlink() or _is_to_be_mended(path, place) or files.is_held(path):
             continue
-        yield Leftover(path, size_of(path), "a write that was interrupted")
+        yield sized(path, "a write that was interrupted")
 
 
 def locks(folder: Path) -> Iterator[Leftover]:
     """Lock files in a folder that nobody holds."""
     for path in _inside(folder):
         if path.suffix == ".lock" and not path.is_symlink() and not files.is_held(path):
-            yield Leftover(path, size_of(path), "a lock that nobody holds")
+            yield sized(path, "a lock that nobody holds")
 
 
 def damaged_indexes(index: Path) -> Iterator[Leftover]:
     """Indexes that were set aside."""
     for path in _inside(index.parent):
         if path.name.startswith(f"{index.name}.damaged-") and path.is_file() and not path.is_symlink():
-            yield Leftover(path, size_of(path), "an index that was damaged, and was made again")
+            yield sized(path, "an index that was damaged, and was made again")
 
 
 def folders(root: Path, depth: int) -> Iterator[Path]:
@@ -62,8 +64,13 @@ def folders(root: Path, depth: int) -> Iterator[Path]:
 
 def age(path: Path) -> float:
     """Seconds since anything in a file or folder was written, by the clock of this machine."""
-    latest = max(_statuses(path), key=lambda status: status.st_mtime, default=None)
-    return time.time() - latest.st_mtime if latest else 0.0
+    at = written_at(path)
+    return time.time() - at if at else 0.0
+
+
+def written_at(path: Path) -> float:
+    """When a file, or anything in a folder, was last written, in seconds since 1970; 0 where nothing is."""
+    return max((status.st_mtime for status in _statuses(path)), default=0.0)
 
 
 def remove(leftover: Leftover) -> bool:
@@ -105,10 +112,7 @@ def size_of(path: Path) -> int:
 
 def _statuses(path: Path) -> Iterator[os.stat_result]:
     """Of a file, or of a folder and all below it; links are not followed."""
-    try:
-        yield path.lstat()
-        for folder, names, others in os.walk(path):
-            for name in (*names, *others):
-                yield Path(folder, name).lstat()
-    except OSError:  # it goes while we look
-        return
+    inside = () if path.is_symlink() else os.walk(path)
+    for one in (path, *(Path(folder, name) for folder, *names in inside for name in chain(*names))):
+        with suppress(OSError):  # it goes while we look
+            yield one.lstat()
