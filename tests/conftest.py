@@ -21,6 +21,7 @@ os.environ |= {
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     "ZOO_DTYPE": "float32",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "OMP_NUM_THREADS": "1",
     "ZOO_DEVICE": "cpu",
     "COLUMNS": "80",
 }
