@@ -650,7 +650,7 @@ def test_shared_measurements_say_how_to_pull_them() -> None:
     for fact in (
         "zoo pull signatures me/zoo",
         "7 words",
-        "12.35 kB",
+        "12.3 kB",
         "c" * 64,
         "1" * 40,
         "the states of its last sub-word in the mean of all layers",

@@ -17,10 +17,10 @@ from conftest import Zoo
 from loopback import LoopbackHub
 
 from zookeeper.errors import StorageError
-from zookeeper.reader import converted_at
+from zookeeper.fetcher import converted_at
 from zookeeper.records import BasisSet, FeatureSet
+from zookeeper.reproducing import kept_while_interrupted
 from zookeeper.store import Store, artefacts, files
-from zookeeper.zoo import _kept_while_interrupted
 
 
 def age(*folders: Path, seconds: float = 7200) -> None:
@@ -150,9 +150,9 @@ def test_what_is_going_on_stays_however_old_it_is(probed: Zoo, tmp_path: Path) -
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(b"x")
     age(aside, again)
-    with files.held(aside), _kept_while_interrupted(again):
+    with files.held(aside), kept_while_interrupted(again):
         assert probed("gc", "--yes").table == []
-        with pytest.raises(StorageError), _kept_while_interrupted(again):
+        with pytest.raises(StorageError), kept_while_interrupted(again):
             pass
         assert again.exists()
     assert not again.exists()

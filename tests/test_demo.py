@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import Zoo
 
+from tests.extracted import extract
 from zookeeper.demo import build, pretrain, text
 from zookeeper.errors import DataError
-from zookeeper.extract import extract
 from zookeeper.records import Corpus, Reading
 
 SOURCE = '''

@@ -11,14 +11,22 @@ import pytest
 from conftest import Zoo
 from loopback import READ_TOKEN, LoopbackHub
 
-from zookeeper import doctor
+from zookeeper import doctor, worker
+from zookeeper.errors import CheckpointError
 from zookeeper.hub import Answer, Hub
 from zookeeper.settings import Settings
 from zookeeper.store import Store
+from zookeeper.worker import Walls, landlock
 
 
 def checks(done: Any) -> dict[str, dict[str, Any]]:
     return {check["name"]: check for check in done.json["checks"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    """What workers are forked from takes its seconds to start here, and not in a test of seconds."""
+    worker.look()
 
 
 @pytest.fixture
@@ -228,3 +236,50 @@ def test_an_index_that_was_emptied_is_said(
     assert checks(examined("doctor", "--json"))["index"]["state"] == "warning"
     assert checks(examined("doctor", "--fix", "--json"))["index"]["mended"]
     assert checks(examined("doctor", "--json"))["index"]["state"] == "ok"
+
+
+# The room
+
+
+def test_a_worker_is_started_and_says_which_walls_stand(examined: Zoo) -> None:
+    room = checks(examined("doctor", "--json"))["room"]
+    assert "a worker started" in room["says"]
+    assert "with a memory cap" in room["says"]
+    assert (f"Landlock {landlock.version()}" in room["says"]) == bool(landlock.version())
+
+
+@pytest.mark.parametrize(
+    ("walls", "said", "advice"),
+    [
+        (Walls(True, False, 0, True), "could read your files", "Landlock in"),
+        (Walls(False, False, 7, True), "not taken away, but for TCP", "user namespaces"),
+        (Walls(False, False, 1, True), "watched and not taken away.", "user namespaces"),
+        (Walls(False, True, 7, False), "without a network", "container"),
+    ],
+)
+def test_a_wall_that_does_not_stand_is_warned_of(
+    examined: Zoo, monkeypatch: pytest.MonkeyPatch, walls: Walls, said: str, advice: str
+) -> None:
+    monkeypatch.setattr(worker, "look", lambda _: walls)
+    done = examined("doctor", "--json")
+    room = checks(done)["room"]
+    assert room["state"] == "warning"
+    assert said in room["says"]
+    assert advice in room["fix"]
+
+
+def test_a_worker_that_does_not_start_is_a_problem_that_mending_does_not_mend(
+    examined: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(_: object) -> Walls:
+        raise CheckpointError("it crashed (exit code 1) while it was loaded.", why="No module named 'torch'")
+
+    monkeypatch.setattr(worker, "look", dies)
+    done = examined("doctor", "--fix", "--json")
+    assert done.exit_code == 1
+    room = checks(done)["room"]
+    assert room["state"] == "problem"
+    assert "No module named 'torch'" in room["says"]
+    assert "--fix cannot mend that" in room["says"]
+    assert "import torch" in room["fix"]
+    assert "cannot mend" not in checks(done)["home"]["says"]

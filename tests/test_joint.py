@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tiny import FAMILIES, TEXT
 
+from tests.extracted import extract
 from tests.reference.examples import STEADY, seeds
 from zookeeper.errors import CheckpointError, OutOfMemoryError, UsageError
-from zookeeper.extract import extract
 from zookeeper.plans import Recipe, Setting
 from zookeeper.recipes import recipe_of
 from zookeeper.records import Corpus, Labelled, Reading, Unit

@@ -13,7 +13,7 @@ from loopback import READ_TOKEN, LoopbackHub, User, read_folder
 from safetensors.numpy import load
 from tiny import TEXT
 
-from zookeeper import probes, reader
+from zookeeper import probes, texts
 from zookeeper.registry import Registry
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -27,7 +27,7 @@ def wikitext(zoo_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     name = "wikitext-2-v1/train-00000-of-00001.parquet"
     commit = zoo_hub.add("dataset", "Salesforce/wikitext", {name: path.read_bytes()})
     probe = replace(probes.PROBES["wikitext2"], commit=commit)
-    monkeypatch.setattr(reader, "PROBES", Registry("probe", "none", {"wikitext2": probe}))
+    monkeypatch.setattr(texts, "PROBES", Registry("probe", "none", {"wikitext2": probe}))
     return commit
 
 

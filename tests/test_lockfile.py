@@ -210,6 +210,8 @@ def test_a_zoo_is_taken_over_without_a_request_and_files_are_checked_against_it(
     assert zoo("freeze", "-o", there).exit_code == 0
     assert zoo("freeze").stdout == there.read_text()
     assert zoo("freeze", "--json").json["schema"] == "zoo.lock/1"
+    again = zoo("freeze", "--json", "-o", tmp_path / "again.lock")
+    assert again.stdout == (tmp_path / "again.lock").read_text() == there.read_text()
     listed = zoo("ls").table
     zoo_hub.clear()
 
@@ -266,6 +268,7 @@ def test_a_lock_does_not_agree_to_pickles_for_anybody(zoo: Zoo) -> None:
     assert refused.exit_code == 1
     assert "--allow-pickle" in refused.stderr
     assert zoo("add", "-f", "-", "--allow-pickle", stdin=lock).table[0]["STATUS"] == "added"
+    assert zoo("add", "-f", "-", stdin=lock).table[0]["STATUS"] == "already there", "agreed to here"
 
 
 def test_no_alias_of_a_lock_takes_the_name_of_what_is_there(zoo: Zoo, zoo_hub: LoopbackHub) -> None:

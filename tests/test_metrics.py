@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -19,7 +20,7 @@ from seqeval.metrics import f1_score
 
 from tests.reference import conlleval
 from tests.reference.examples import STEADY, seeds
-from zookeeper.errors import NotFoundError, OfflineError, UsageError, ZooError
+from zookeeper.errors import DataError, NotFoundError, OfflineError, UsageError, ZooError
 from zookeeper.records import IGNORED, Target, Task
 from zookeeper.tuning.metrics import METRICS, Judge, majority, metric_of
 from zookeeper.tuning.modules import Accuracy, MicroF1, Pearson, SpanF1
@@ -330,6 +331,13 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def forget(folder: Path) -> None:
+    """Empty the cache of evaluate, as another process that has another one would find it."""
+    shutil.rmtree(folder / "cache")
+    for name in [name for name in sys.modules if name.startswith("evaluate_modules")]:
+        del sys.modules[name]
+
+
 def script(folder: Path, value: str, kind: str = CLASS, name: str = "mine") -> str:
     path = folder / name / f"{name}.py"
     path.parent.mkdir(exist_ok=True)
@@ -432,6 +440,43 @@ def test_a_script_that_gives_no_such_number_fails_before_anything_is_tuned(
 @pytest.mark.parametrize("value", ['float("nan")', "None"])
 def test_a_value_that_is_not_defined_is_none(cached: Path, value: str) -> None:
     assert measured(script(cached, f'{{"mine": {value}}}'), "classes", [0, 1], [0, 1]) is None
+
+
+@pytest.mark.parametrize("planted", ["{}\n{}", "{}; HASH = '#'; {}\n"], ids=["a line", "after a hash sign"])
+def test_a_script_that_has_changed_is_refused_and_not_run(cached: Path, planted: str) -> None:
+    path = Path(script(cached, '{"mine": 1.0}'))
+    canary = cached / "canary"
+    code = path.read_text(encoding="utf-8")
+    path.write_text(code + planted.format("SAFE = 1", ""), encoding="utf-8")
+    known = Judge.of(str(path), NAMES, "classes").script
+    assert Judge.of(str(path), NAMES, "classes", script=known).script == known
+    evil = f"open({str(canary)!r}, 'w').close()"
+    path.write_text(code + planted.format("SAFE = 1", evil), encoding="utf-8")
+    forget(cached)
+    with pytest.raises(DataError, match="not what it was") as error:
+        Judge.of(str(path), NAMES, "classes", script=known)
+    assert "not run" in (error.value.why or "")
+    assert not canary.exists()
+    assert Judge.of(str(path), NAMES, "classes").script != known
+    assert canary.exists(), "it would have been run"
+
+
+def test_code_that_a_script_takes_along_counts_too(cached: Path) -> None:
+    path = Path(script(cached, '{"mine": 1.0}'))
+    path.write_text("from .beside import VALUE\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    canary, beside = cached / "canary", path.with_name("beside.py")
+    beside.write_text("VALUE = 1\n", encoding="utf-8")
+    known = Judge.of(str(path), NAMES, "classes").script
+    beside.write_text(f"VALUE = open({str(canary)!r}, 'w')\n", encoding="utf-8")
+    with pytest.raises(DataError, match="not what it was"):
+        Judge.of(str(path), NAMES, "classes", script=known)
+    assert not canary.exists()
+
+
+def test_a_script_that_an_older_zoo_recorded_is_known_again(cached: Path) -> None:
+    path = script(cached, '{"mine": 1.0}')
+    recorded = evaluate.load(path)._hash
+    assert Judge.of(path, NAMES, "classes", script=recorded).script == recorded
 
 
 @pytest.mark.parametrize("content", ["import no_such_library", "raise RuntimeError('broken')", "x = 1", "("])

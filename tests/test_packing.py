@@ -13,7 +13,8 @@ import torch
 import transformers
 from tiny import TEXT, make_checkpoint
 
-from zookeeper.extract import Loaded, Windows, extract, load, read, reading
+from tests.extracted import extract
+from zookeeper.extract import Loaded, load, read, reading, windows_of
 from zookeeper.extract.packing import packs
 from zookeeper.extract.states import Batch, hidden, run
 from zookeeper.records import Corpus, Reading
@@ -35,7 +36,7 @@ def takes_rows(folder: Path, change: Callable[[Any], object] = lambda _: None, *
     """Whether a checkpoint, once changed, is trusted with rows; if not, it reads padded windows as before."""
     loaded = load(folder, Reading(**how).settled("word"))
     change(loaded.model)
-    windows = Windows.of(TEXTS, loaded, SETTLED)
+    windows = windows_of(TEXTS, loaded, SETTLED)
     batch = windows.batch(np.arange(4), loaded.pad)
     before = states_of(loaded)(batch)["last"]
     taken = packs(loaded, states_of(loaded))
@@ -233,7 +234,7 @@ def test_half_precision_gives_nearly_the_same_features(checkpoints: dict[str, Pa
 
 def test_rows_hold_every_window_once_the_longest_first(checkpoints: dict[str, Path]) -> None:
     loaded = load(checkpoints["bert"], SETTLED)
-    windows = Windows.of(TEXTS, loaded, SETTLED)
+    windows = windows_of(TEXTS, loaded, SETTLED)
     rows = list(windows.rows(60))
     order = np.concatenate(rows)
     assert sorted(order) == list(range(windows.n_windows))
@@ -244,7 +245,7 @@ def test_rows_hold_every_window_once_the_longest_first(checkpoints: dict[str, Pa
 
 def test_row_has_no_padding_and_positions_of_its_own_for_every_window(checkpoints: dict[str, Path]) -> None:
     loaded = load(checkpoints["roberta"], SETTLED)
-    windows = Windows.of(TEXTS, loaded, SETTLED)
+    windows = windows_of(TEXTS, loaded, SETTLED)
     chosen = np.array([3, 0])
     row = windows.row(chosen, first=1)
     lengths = windows.lengths[chosen]

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny import TEXT
 
+from tests.extracted import extract
 from zookeeper.errors import CheckpointError
-from zookeeper.extract import extract, load
+from zookeeper.extract import load
 from zookeeper.extract.converting import convert
 from zookeeper.extract.preflight import (
     admitted,

@@ -15,11 +15,16 @@ from conftest import Zoo
 from loopback import LoopbackHub
 from tiny import make_checkpoint
 
-from zookeeper import local, reader, worker
+from zookeeper import local, worker
+from zookeeper.data import probe_from_file
+from zookeeper.fetcher import converted_at
 from zookeeper.outcomes import attempt
-from zookeeper.reader import converted_at
-from zookeeper.records import EvidenceSet, FeatureSet, Outcome, SignatureSet
-from zookeeper.store import Store
+from zookeeper.records import EvidenceSet, FeatureKey, FeatureSet, Outcome, Reading, SignatureSet
+from zookeeper.results import Trial
+from zookeeper.settings import Settings
+from zookeeper.settling import Settling
+from zookeeper.store import Store, claims
+from zookeeper.tuning import joint
 from zookeeper.worker import Cuts
 
 
@@ -34,6 +39,19 @@ def replaced(path: Path, by: Path) -> None:
     aside = path.with_name("aside")
     shutil.copy(by, aside)
     aside.replace(path)
+
+
+def interfering(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, before: Callable[[], None]
+) -> None:
+    """Do something just before a function runs."""
+    function = getattr(owner, name)
+
+    def run(*args: Any, **options: Any) -> Any:
+        before()
+        return function(*args, **options)
+
+    monkeypatch.setattr(owner, name, run)
 
 
 # Precision
@@ -129,6 +147,34 @@ def test_a_target_goes_on_in_the_precision_that_it_began_in(
     assert precisions(store, EvidenceSet) == ["bfloat16"] * 2 + ["float32"] * 2
 
 
+def test_what_is_stored_is_listed_once_for_readings_in_a_row_and_again_when_there_is_more(
+    zoo: Zoo,
+    store: Store,
+    checkpoints: dict[str, Path],
+    probe_file: Path,
+    made_for: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zoo("add", checkpoints["bert"])
+    made_for("float32")
+    listed: list[None] = []
+    interfering(monkeypatch, store, "all", before=lambda: listed.append(None))
+    settling = Settling(Settings.from_environment(), store, lambda: "cpu")
+    corpus = probe_from_file(probe_file, max_words=100)
+
+    def precision() -> str:
+        return settling.settled(Reading(), corpus).dtype
+
+    assert precision() == "float32"
+    once = len(listed)
+    assert precision() == "float32"
+    assert len(listed) == once
+    key = FeatureKey("org/model", "0" * 40, corpus.digest, Reading(dtype="bfloat16").settled("word"))
+    store.save(FeatureSet(key, 1, 1, 0, 4, "here"), {"features": np.ones((1, 1), np.float32)})
+    assert [precision(), precision()] == ["bfloat16"] * 2
+    assert len(listed) == 2 * once
+
+
 # Pins
 
 
@@ -152,19 +198,6 @@ def folder(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
 def other(tmp_path: Path) -> Path:
     """Weights of the same form."""
     return make_checkpoint("bert", tmp_path / "other", seed=7) / "model.safetensors"
-
-
-def interfering(
-    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, before: Callable[[], None]
-) -> None:
-    """Do something just before a function runs."""
-    function = getattr(owner, name)
-
-    def run(*args: Any, **options: Any) -> Any:
-        before()
-        return function(*args, **options)
-
-    monkeypatch.setattr(owner, name, run)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -211,6 +244,23 @@ def test_so_do_files_in_the_hubs_cache(
     done = zoo("probe", "-p", probe_file)
     assert "changed while it was read" in done.stdout + done.stderr
     assert measured(store) == []
+
+
+def test_weights_that_are_replaced_after_a_look_at_them_are_not_trained(
+    zoo: Zoo,
+    store: Store,
+    folder: Path,
+    other: Path,
+    target_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zoo("add", folder)
+    weights = folder / "model.safetensors"
+    interfering(monkeypatch, joint, "load", before=lambda: replaced(weights, other))
+    done = zoo("tune", "-t", target_folder, folder, "--recipe", "full", "--seeds", "1")
+    assert done.exit_code != 0
+    assert f"{weights} changed while it was read" in done.stdout + done.stderr
+    assert store.all(Trial) == ()
 
 
 def test_windows_of_a_tokenizer_that_was_replaced_are_not_passed_on(
@@ -279,9 +329,7 @@ def test_whoever_had_to_wait_for_a_conversion_takes_it_as_it_is(
     assert zoo("probe", "-p", probe_file).exit_code == 0
     whole = place.with_name("whole")
     place.rename(whole)
-    interfering(
-        monkeypatch, reader.claims, "held", before=lambda: whole.rename(place) if whole.exists() else None
-    )
+    interfering(monkeypatch, claims, "held", before=lambda: whole.rename(place) if whole.exists() else None)
     monkeypatch.setattr(worker, "convert", None)
     assert zoo("probe", "-p", probe_file, "--layer", "0").exit_code == 0
 

@@ -73,6 +73,29 @@ def test_what_moved_is_reported_and_nothing_done(
     assert added("show", "me/bert", "--json").json["checkpoint"]["revision"]["commit"] == before
 
 
+def test_a_new_card_only_is_said_apart(added: Zoo, zoo_hub: LoopbackHub) -> None:
+    zoo_hub.commit("model", "me/bert", {"model.safetensors": b"new"})
+    assert "1 of 2 moved. To pin" in added("update").stderr
+    zoo_hub.commit("model", "FacebookAI/roberta-base", {"README.md": b"# New"})
+    done = added("update", "--check")
+    assert "2 of 2 moved, 1 of them with a new card only." in done.stderr
+    assert done.exit_code == 1
+
+
+def test_pickles_that_were_agreed_to_are_moved_to(zoo: Zoo, zoo_hub: LoopbackHub) -> None:
+    """What the refusal says to do is enough."""
+    pickled = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b"1"}
+    zoo_hub.add("model", "me/pickled", pickled)
+    zoo("add", "me/pickled", "--allow-pickle")
+    zoo_hub.commit("model", "me/pickled", {"pytorch_model.bin": b"2"})
+    refused = zoo("update", "--apply").stderr
+    assert "were not agreed to" in refused
+    (fix,) = [line.split()[2:] for line in refused.splitlines() if "fix: zoo" in line]
+    assert zoo(*fix).exit_code == 0
+    assert zoo("update", "--apply").exit_code == 0
+    assert len(zoo("ls").table) == 1
+
+
 def test_applying_pins_anew_and_keeps_names_and_features(
     added: Zoo, zoo_hub: LoopbackHub, probe_file: Path, tmp_path: Path
 ) -> None:

@@ -18,13 +18,18 @@ _FEWEST_FOR_INTERVALS = 6
 
 
 def agreements(ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreement, ...]:
-    """How well the scores of a ranking, and its baselines, agree with true results by name.
+    """How well the scores of a ranking, and its baselines, agree with true results.
 
     A score of too few of them to have an order, as of a head that few have, is left out unless it ordered.
+
+    Args:
+        ranking: some.
+        results: by name of the checkpoint, or the last part of it; larger is better.
 
     Raises:
         DegenerateInputError: fewer than three of its checkpoints have a result, or all have the same.
     """
+    results = _of_ranked(ranking, results)
     both = [score for score in ranking.scores if score.name in results]
     if not both:
         raise DegenerateInputError(
@@ -44,6 +49,17 @@ def agreements(ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreemen
         sizes = np.array([float(score.parameters or 0) for score in both])
         found.append(agreement("parameters", sizes, true, ranking.level))
     return (*found, random_agreement(true))
+
+
+def _of_ranked(ranking: Ranking, results: Mapping[str, float]) -> dict[str, float]:
+    """The results of the checkpoints that were ranked, by their names there."""
+    by_end = {_end(name): result for name, result in results.items()}
+    found = {score.name: results.get(score.name, by_end.get(_end(score.name))) for score in ranking.scores}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def _end(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[-1]
 
 
 def agreement(name: str, scores: Array, results: Array, level: float = 0.95) -> Agreement:

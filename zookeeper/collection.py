@@ -1,16 +1,16 @@
-"""What a user may call the checkpoints of a zoo."""
+"""The checkpoints of a zoo: what a user may call them, and what there is of each."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
 from zookeeper.plain import spelt_out
-from zookeeper.records import Checkpoint, Revision
-from zookeeper.results import Ranking, Selection
+from zookeeper.records import Checkpoint, EvidenceSet, FeatureSet, Revision, SignatureSet, by_checkpoint
+from zookeeper.results import Holding, Ranking, Selection
 from zookeeper.store import Store
 
 _HOW = {"selection": "zoo select -k 3", "ranking": "zoo rank --target conll2000"}
@@ -102,6 +102,32 @@ class Collection:
         if not everything:
             raise EmptyZooError("the zoo has no checkpoints.", fix="zoo add roberta-base")
         return list(everything)
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """All checkpoints, by name, with what the zoo has of each; none of an empty zoo."""
+        features = by_checkpoint(self._store.all(FeatureSet))
+        evidence = by_checkpoint(self._store.all(EvidenceSet))
+        signatures = by_checkpoint(self._store.all(SignatureSet))
+        runs: defaultdict[str, list[str]] = defaultdict(list)
+        for run in self._store.runs():
+            for member in run.members:
+                runs[str(member.revision)].append(run.id)
+        return tuple(
+            Holding(
+                c, features.get(name, ()), evidence.get(name, ()), tuple(runs[name]), signatures.get(name, ())
+            )
+            for c in self._store.checkpoints()
+            for name in [str(c.revision)]
+        )
+
+    def holding(self, name: str) -> Holding:
+        """One checkpoint with what the zoo has of it.
+
+        Raises:
+            NotFoundError, UsageError: as `find`.
+        """
+        checkpoint = self.find(name)
+        return next(h for h in self.holdings() if h.checkpoint.revision == checkpoint.revision)
 
     def _readable(self, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Those that can be read as far as is known; all where none can, so that it is said why."""

@@ -10,12 +10,11 @@ import os
 import shlex
 import shutil
 import stat
-import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from multiprocessing import TimeoutError as TooSlowError
 from multiprocessing.pool import ThreadPool
@@ -26,14 +25,16 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
-from zookeeper import hardware
-from zookeeper.errors import NetworkError, ZooError
+from zookeeper import hardware, worker
+from zookeeper.errors import CheckpointError, NetworkError, ZooError
 from zookeeper.plain import count, refusal, size
 from zookeeper.results import Check, Health
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.store.files import write_synced
 from zookeeper.store.mounts import file_system_of, is_network
+from zookeeper.worker import Limits, Walls, landlock
+from zookeeper.worker.keeper import FORKS
 
 if TYPE_CHECKING:
     from zookeeper.hub import Account, Answer, Hub
@@ -46,7 +47,7 @@ _OFFLINE = "HF_HUB_OFFLINE"
 _PATIENCE = 5.0  # seconds for all that is asked of the Hub
 _SKEW = 300.0  # seconds after which signed addresses of downloads are refused
 _LITTLE, _NOTHING = 2 * 10**9, 10**8  # bytes
-_ALONE = "import ctypes; u = ctypes.CDLL(None).unshare; raise SystemExit(u(1 << 30) and u(5 << 28))"
+_SECONDS_TO_START = 120.0  # at most, of a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,23 @@ class Doctor:
     hub: Callable[[], Hub]
     patience: float = _PATIENCE
 
+    @property
+    def limits(self) -> Limits:
+        """Of the worker that is started."""
+        return Limits(self.settings.memory, min(_SECONDS_TO_START, self.settings.patience))
+
     def examine(self, *, fix: bool = False) -> tuple[Check, ...]:
         """What was found, thing by thing.
 
+        A worker is started for it, which takes some seconds; they pass while the rest is looked at.
+
         Args:
             fix: whether to make missing folders and the index, to sweep leftovers, and to keep everybody from
-                writing to the user's own folders; what their group may do stays.
+                writing to the user's own folders; what their group may do stays. Of what is not well and is
+                not mended it is said.
         """
+        with suppress(OSError):  # what keeps it from starting comes up again where it is needed
+            worker.prepare(self.limits)
         found: list[Check] = []
         for name, look in _LOOKS.items():
             try:
@@ -79,7 +90,14 @@ class Doctor:
             except (ZooError, OSError) as error:
                 said = error.message if isinstance(error, ZooError) else f"{refusal(error)}."
                 found.append(Check(name, "problem", said, getattr(error, "fix", None)))
-        return tuple(found)
+        return tuple(map(_left, found) if fix else found)
+
+
+def _left(check: Check) -> Check:
+    """A check after mending was asked for: what is still not well is not for zoo to mend."""
+    if check.state == "ok":
+        return check
+    return replace(check, says=f"{check.says.rstrip('.')}; --fix cannot mend that.")
 
 
 def _libraries(doctor: Doctor, fix: bool) -> Iterator[Check]:
@@ -347,26 +365,50 @@ def _hardware(doctor: Doctor, fix: bool) -> Iterator[Check]:
 
 
 def _room(doctor: Doctor, fix: bool) -> Iterator[Check]:
-    from zookeeper.worker.keeper import FORKS
-
-    how = "a process of their own" if FORKS else "a process of their own, started anew for each"
-    if _can_be_alone():
-        yield Check("room", "ok", f"checkpoints run in {how}, without a network.")
+    """A worker is started, as for a checkpoint, and says itself what it found closed."""
+    began = time.monotonic()
+    try:
+        walls = worker.look(doctor.limits)
+    except CheckpointError as error:
+        said = f"no worker starts, and no checkpoint can be read: {error.message.rstrip('.')}."
+        said = f"{said.rstrip('.')} ({error.why})." if error.why else said
+        advice = "python -c 'import torch, transformers' may say more; see libraries above"
+        yield Check("room", "problem", said, error.fix or advice)
         return
-    yield Check(
-        "room",
-        "warning",
-        f"checkpoints run in {how}; that it uses no network is watched and not enforced.",
+    stand = f"a worker started, in {time.monotonic() - began:.1f} s; checkpoints run in "
+    stand += "a process of their own" + ("" if FORKS else ", started anew for each")
+    looked = tuple(_walls(walls))
+    stand = ", ".join([stand, *(said for stands, said, _, _ in looked if stands)])
+    lacking = [(said, advice) for stands, _, said, advice in looked if not stands]
+    if not lacking:
+        yield Check("room", "ok", f"{stand}.")
+        return
+    without = ", and ".join(said for said, _ in lacking)
+    yield Check("room", "warning", f"{stand}; but {without}.", "; ".join(advice for _, advice in lacking))
+
+
+def _walls(walls: Walls) -> Iterator[tuple[bool, str, str, str]]:
+    """Of each wall whether it stands, what it then does, what is so without it, and what to do."""
+    yield (
+        walls.alone or walls.sockets,
+        "without a network",
+        "their network is watched and not taken away"
+        + (", but for TCP" if walls.landlock >= landlock.KNOWS_TCP else ""),
         "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1",
     )
-
-
-def _can_be_alone() -> bool:
-    """Whether a process can leave the network for good; by a real try."""
-    if sys.platform != "linux":
-        return False
-    command = [sys.executable, "-I", "-c", _ALONE]
-    return subprocess.run(command, check=False, timeout=_PATIENCE).returncode == 0  # noqa: S603 our own code
+    yield (
+        bool(walls.landlock),
+        f"with no files but their own (Landlock {walls.landlock})",
+        "native code in them could read your files",
+        "use a Linux of 5.13 or later with Landlock in /sys/kernel/security/lsm; "
+        "else run zoo as another user",
+    )
+    yield (
+        walls.memory,
+        "with a memory cap",
+        "their memory has no cap",
+        "set a limit from outside, such as that of a container",
+    )
 
 
 def _safety(doctor: Doctor, fix: bool) -> Iterator[Check]:
@@ -383,6 +425,6 @@ _LOOKS: dict[str, Callable[[Doctor, bool], Iterator[Check]]] = {
     "leftovers": _leftovers,
     "Hub": _network,
     "hardware": _hardware,
-    "room": _room,
     "safety": _safety,
+    "room": _room,  # last: what it waits for was begun first
 }

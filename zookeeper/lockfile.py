@@ -33,9 +33,6 @@ from zookeeper.records import Checkpoint, Dataset, RepoFile, Revision
 SCHEMA = "zoo.lock/1"
 """Of the files that are written; what is read must say the same."""
 
-LARGEST = 256 << 20
-"""Bytes of a lock or list that is read at all."""
-
 _AGAIN = "write it again where it came from: zoo freeze -o zoo.lock"
 _MOST_ENTRIES = 100_000
 _MOST_FILES = 100_000

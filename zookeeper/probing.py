@@ -54,9 +54,9 @@ class Probing:
         Raises:
             DataError, NotFoundError, NetworkError: the probe cannot be had.
         """
-        corpus = self._reader.probe(name, max_words)
+        corpus = self._reader.texts.probe(name, max_words)
         lengths = tuple(map(len, corpus.sentences))
-        settled = self._reader.settled(reading or Reading(), corpus, self._latest_on(corpus))
+        settled = self._reader.settling.settled(reading or Reading(), corpus, self._latest_on(corpus))
         return ProbeChoice(name, max_words, corpus.digest, lengths, settled), corpus
 
     def _latest_on(self, corpus: Corpus) -> Reading | None:

@@ -19,7 +19,6 @@ from zookeeper.sections import left_out, spliced
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.store.files import disk, write
-from zookeeper.tuner import changed
 
 if TYPE_CHECKING:
     from zookeeper.auditing import Audit
@@ -205,9 +204,9 @@ class Publisher:
         from zookeeper.tuning.metrics import Judge
 
         target = run.target
-        judge = Judge.of(run.metric, target.classes, target.kind, offline=self._settings.offline)
-        if run.request and judge.script != run.request.script:
-            raise changed(f"the metric {run.metric}", "its code has changed")
+        script = run.request.script or "" if run.request else None
+        offline = self._settings.offline
+        judge = Judge.of(run.metric, target.classes, target.kind, script=script, offline=offline)
         return Audit(run, judge, lambda one: self._store.arrays(Trial, one.key.digest, read_of(one)))
 
     def _pictures(self, subject: Subject) -> dict[str, bytes]:

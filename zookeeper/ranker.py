@@ -23,10 +23,20 @@ from zookeeper.gathering import evidence_from, names_of
 from zookeeper.labels import Array
 from zookeeper.outcomes import attempt
 from zookeeper.reader import Reader
-from zookeeper.records import Checkpoint, EvidenceSet, Labelled, Outcome, Reading, Target, counted
+from zookeeper.records import (
+    Checkpoint,
+    EvidenceSet,
+    Labelled,
+    Outcome,
+    Reading,
+    Revision,
+    Target,
+    TargetSource,
+    counted,
+)
 from zookeeper.reporter import Reporter
 from zookeeper.resampling import draws, interval, rank_ranges, replicates, tiers
-from zookeeper.results import Baseline, Estimate, Ranking, Score, Shortlist
+from zookeeper.results import Baseline, Covariance, Estimate, Ranking, Score, Shortlist
 from zookeeper.scores import SCORES, ScoreSpec
 from zookeeper.store import Store
 
@@ -196,41 +206,92 @@ class Ranker:
 
     def rank(
         self,
-        target: Target,
-        split: str,
-        data: Labelled,
+        source: TargetSource,
         checkpoints: Sequence[Checkpoint],
-        reading: Reading,
         scorer: Scorer,
+        *,
+        split: str,
+        max_examples: int | None,
+        reading: Reading,
         devices: Sequence[str] = (),
     ) -> Ranking:
-        """Run those over the target that were not yet, and order all by what comes of it.
+        """Run those over a target that were not yet, and order all by what comes of it.
 
         Args:
-            target: which.
-            split: of it.
-            data: of the split.
+            source: of the target.
             checkpoints: which.
-            reading: pooling, precision and window.
             scorer: that orders them.
+            split: whose labels to use.
+            max_examples: at most so many sentences; None for all.
+            reading: pooling, precision and window.
             devices: to read with at the same time; none for the one that the settings mean.
 
         Raises:
             UsageError: the score that orders is not defined for such labels.
+            DataError, NotFoundError, NetworkError: the target cannot be had.
         """
-        reading = self._reader.settled(replace(reading, layer="all"), data.corpus)
+        target, splits = self._reader.texts.target(source, (split,), max_examples)
+        data = splits[split]
+        reading = self._reader.settling.settled(replace(reading, layer="all"), data.corpus)
         evidence = {c: partial(self._reader.evidence, c, data, reading, target.name) for c in checkpoints}
         empty = Ranking(
             target, split, scorer.by.name, scorer.layer, reading, (), notes=_remarks(target, data)
         )
         return self._ordered(empty, evidence, scorer, again=True, devices=devices)
 
-    def rerank(self, stored: Ranking, scorer: Scorer) -> Ranking:
-        """A ranking again, with another scorer.
+    def keep(self, ranking: Ranking, notes: Iterable[str]) -> Ranking:
+        """Store a ranking under these notes (see `note_of`), unless nothing could be ranked; gives it back.
 
         Raises:
-            UsageError: as `rank`.
+            StorageError: the disk refuses.
         """
+        if ranking.scores:
+            for note in notes:
+                self._store.save_note(note, ranking)
+        return ranking
+
+    def stored(self, name: str) -> Ranking:
+        """The ranking that was stored under a name; ``"latest"`` for the latest.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: it is no name for a ranking.
+        """
+        stored = self._store.load_note(note_of(name), Ranking)
+        if stored is None:
+            raise NotFoundError(f'no ranking "{name}".', fix="zoo rank --target … --save NAME")
+        return stored
+
+    def rerank(
+        self,
+        name: str,
+        scores: Sequence[str] | None = None,
+        layer: str | None = None,
+        *,
+        n_replicates: int,
+        level: float,
+    ) -> Ranking:
+        """A stored ranking, by other scores or of another layer; as it was made, where they are not given.
+
+        Args:
+            name: as in `stored`.
+            scores: as in `Scorer`.
+            layer: as in `Scorer`.
+            n_replicates: as in `Scorer`.
+            level: as in `Scorer`.
+
+        Raises:
+            NotFoundError, UsageError: as `stored`, `Scorer` and `rank`.
+        """
+        stored = self.stored(name)
+        made_with = dict.fromkeys([stored.by, *(n for s in stored.scores for n in s.estimates)])
+        scorer = Scorer(
+            self._store,
+            scores or list(made_with),
+            layer=layer or stored.layer,
+            n_replicates=n_replicates,
+            level=level,
+        )
         evidence = {
             Checkpoint(s.revision, (), parameters=s.parameters): partial(self._stored, s.evidence)
             for s in stored.scores
@@ -255,16 +316,26 @@ class Ranker:
     def shortlist(
         self,
         checkpoints: Sequence[Checkpoint],
-        n: int,
-        alignment: Callable[[Sequence[Checkpoint]], Array | None],
-    ) -> tuple[list[Checkpoint], Shortlist]:
+        n: int | None,
+        covariance: Callable[[Iterable[Revision]], Covariance | None],
+    ) -> tuple[Sequence[Checkpoint], Shortlist | None]:
         """The n checkpoints that look best by what is known without the target.
 
         Args:
             checkpoints: of which.
-            n: how many.
-            alignment: gives their (m, m) covariance, or None where it is not known.
+            n: how many; None for all.
+            covariance: gives that of some, or None where it is not known.
+
+        Returns:
+            They, and what they were chosen by; None where there are no more than n.
         """
+        if n is None or n >= len(checkpoints):
+            return checkpoints, None
+
+        def alignment(some: Sequence[Checkpoint]) -> Array | None:
+            kappa = covariance(checkpoint.revision for checkpoint in some)
+            return None if kappa is None else kappa.matrix
+
         ordered, by = prior(checkpoints, self._earlier(), alignment)
         return ordered[:n], Shortlist(n, len(ordered), by, tuple(c.name for c in ordered[n:]))
 
@@ -341,6 +412,17 @@ class Ranker:
             if last > 0:
                 places.append({str(s.revision): 1 - i / last for i, s in enumerate(ranking.scores)})
         return places
+
+
+def note_of(name: str) -> str:
+    """Under which note a ranking of that name is stored.
+
+    Raises:
+        UsageError: it is no name for a ranking.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UsageError(f'"{name}" is no name for a ranking.', fix="letters, digits, dots and dashes")
+    return "ranking" if name == "latest" else f"ranking-{name}"
 
 
 def load_evidence(store: Store, found: EvidenceSet, layer: str) -> Evidence:

@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from zookeeper.errors import IntegrityError, UsageError
+from zookeeper.errors import IntegrityError, NetworkError, StorageError, TerminatedError, UsageError
 from zookeeper.plans import Recipe, Request
 from zookeeper.publications import Repetition, Reproduction
 from zookeeper.recipes import recipe_of
 from zookeeper.records import Revision, TargetSource
 from zookeeper.results import Run
+from zookeeper.store.files import disk, held, make_folders
 
 _LEAST_TOLERANCE = 0.005
+
+
+@contextmanager
+def kept_while_interrupted(folder: Path) -> Iterator[None]:
+    """Remove a folder in the end, unless what goes on in it was interrupted and can be gone on with.
+
+    Meanwhile it is marked as one that is worked with.
+
+    Raises:
+        StorageError: another process works with it, or the disk refuses.
+    """
+    with ExitStack() as marks:
+        with disk(folder):
+            make_folders(folder)
+            try:
+                marks.enter_context(held(folder))
+            except BlockingIOError as error:
+                raise StorageError(
+                    f"another process works in {folder} at the moment.", fix="run this again when it is done"
+                ) from error
+        try:
+            yield
+        except (KeyboardInterrupt, TerminatedError, NetworkError, StorageError):
+            raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        with disk(folder):
+            shutil.rmtree(folder)
 
 
 def members_of(stated: Run, folders: Mapping[str, str | Path], target: str | Path | None = None) -> list[str]:

@@ -27,7 +27,7 @@ from zookeeper.estimating import Estimator
 from zookeeper.outcomes import attempt
 from zookeeper.plain import decode, encode, now
 from zookeeper.plans import Plan, Recipe, Request
-from zookeeper.reader import Reader, target_source
+from zookeeper.reader import Reader
 from zookeeper.recipes import RECIPES, of_each
 from zookeeper.records import Checkpoint, Outcome, Revision, Target, TargetSource
 from zookeeper.reporter import Reporter
@@ -45,7 +45,8 @@ from zookeeper.scores import title_of
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.store.files import disk, write
-from zookeeper.team import Team
+from zookeeper.team import Team, end_with_parent
+from zookeeper.texts import target_source
 from zookeeper.tuner import Arrays, Cell, Task, Tuner, Work, changed, named, suited
 
 SEEDS = (0, 1, 2)
@@ -179,6 +180,78 @@ class Runner:
 
     # Runs
 
+    def carry_out(
+        self,
+        request: Request,
+        *,
+        gpus: int | None = None,
+        cpu_processes: int | None = None,
+        tracker: str | None = None,
+    ) -> Run:
+        """Do what a request asks for, also in several processes; see `Zoo.carry_out`.
+
+        Args:
+            request: what.
+            gpus: processes that take one each.
+            cpu_processes: likewise, without.
+            tracker: that processes which are started report to.
+
+        Raises:
+            UsageError: there are not so many GPUs, or there are other processes already.
+            ZooError: as `run`.
+        """
+        known = self._store.run(request.run_id)
+        if known and not all(self._store.whole(Trial, trial.key.digest) for trial in known.trials):
+            known = None
+        if known and not request.controls:
+            self._reporter.note(f"this was tuned before ({known.created_at}); showing run {known.id}")
+            return known
+        if self._started(request, gpus, cpu_processes, tracker):
+            return self.find(request.run_id)
+        run = known or self.run(request)
+        if request.controls:
+            self.compare(request)
+        return run
+
+    def find(self, run_id: str) -> Run:
+        """The run whose id begins so; ``"latest"`` for the latest.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: there are several.
+        """
+        runs = self._store.runs()
+        found = runs[:1] if run_id == "latest" else [run for run in runs if run.id.startswith(run_id)]
+        if not found:
+            raise NotFoundError(f'no run "{run_id}".', fix="zoo runs")
+        if len(found) > 1:
+            raise UsageError(f'"{run_id}" fits {len(found)} runs.', why=", ".join(run.id for run in found))
+        return found[0]
+
+    def _started(
+        self, request: Request, gpus: int | None, cpu_processes: int | None, tracker: str | None
+    ) -> bool:
+        """Whether other processes did it all; where they were started already, they are just this many."""
+        if gpus and cpu_processes:
+            raise UsageError("processes have a GPU each, or none has.", fix="--gpus or --cpu-processes")
+        processes = gpus or cpu_processes or 1
+        end_with_parent()
+        if self._team.size > 1:
+            if processes not in (1, self._team.size):
+                raise UsageError(
+                    f"{self._team.size} processes were launched already, {processes} are asked for.",
+                    fix="leave out --gpus and --cpu-processes",
+                )
+            return False
+        from zookeeper.tuning.launch import carry_out, check_gpus
+
+        check_gpus(gpus or 0)
+        if processes == 1 and not (cpu_processes and self._reader.device != "cpu"):
+            return False
+        environment = self._settings.as_environment()
+        carry_out(request, processes, gpus=bool(gpus), tracker=tracker, environment=environment)
+        return True
+
     def run(self, request: Request) -> Run:
         """Carry out a request; trials that were made before are not made again.
 
@@ -233,7 +306,10 @@ class Runner:
         from zookeeper.tuning.problem import Problem
 
         problem = Problem.of(work.task.target, work.task.data, seed=request.seeds[0])
-        judge = Judge.of(request.metric, problem.classes, problem.kind, offline=self._settings.offline)
+        offline = self._settings.offline
+        judge = Judge.of(
+            request.metric, problem.classes, problem.kind, script=request.script or "", offline=offline
+        )
         train = problem.parts["train"].labels
         return {
             name: majority(train, part.labels, part.lengths, judge)
@@ -397,7 +473,7 @@ class Runner:
 
     def _task(self, source: TargetSource, *, test: bool, max_examples: int | None) -> Task:
         splits = ("train", "validation", "test") if test else ("train", "validation")
-        target, data = self._reader.target(source, splits, max_examples)
+        target, data = self._reader.texts.target(source, splits, max_examples)
         if test and "test" not in data:
             raise DataError(f"{target.name} has no test split.", fix="leave out --test")
         return Task(target, data)

@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zookeeper.fetcher import converted_at
 from zookeeper.probing import Probing
-from zookeeper.reader import converted_at
 from zookeeper.records import (
     ALIGNMENT_VERSION,
     EVIDENCE_VERSION,

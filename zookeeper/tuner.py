@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DataError
+from zookeeper.fetcher import Pinned
 from zookeeper.outcomes import told_of
 from zookeeper.plain import now
 from zookeeper.plans import Plan, Recipe
@@ -145,7 +145,7 @@ class Tuner:
     ) -> None:
         self._settings, self._store, self._reader, self._reporter = settings, store, reader, reporter
         self._team, self._tracker = team, tracker
-        self._gathered: tuple[Work, Materials] | None = None
+        self._gathered: tuple[Work, tuple[Pinned, ...], Materials] | None = None
 
     def trials(self, work: Work, cells: Sequence[Cell]) -> list[Trial]:
         """The trials of seeds and shares, those that are stored as they are.
@@ -302,9 +302,8 @@ class Tuner:
         """What the loop trains, beginning where the work before ended."""
         seed = cell[0]
         make = _code(RECIPES[work.recipe.name].code)
-        learner: Learner = make(
-            self._materials(work), problem, work.recipe, seed=seed, device=self._reader.device
-        )
+        with self._materials(work) as materials:
+            learner: Learner = make(materials, problem, work.recipe, seed=seed, device=self._reader.device)
         if work.before:
             learner.begin(named(self._store.arrays(Trial, work.before.plan(seed).digest), "learned"))
         return learner
@@ -312,10 +311,8 @@ class Tuner:
     def _judge(self, work: Work, problem: Problem) -> Judge:
         from zookeeper.tuning.metrics import Judge
 
-        judge = Judge.of(work.metric, problem.classes, problem.kind, offline=self._settings.offline)
-        if judge.script != work.script:
-            raise changed(f"the metric {work.metric}", "its code has changed")
-        return judge
+        offline = self._settings.offline
+        return Judge.of(work.metric, problem.classes, problem.kind, script=work.script or "", offline=offline)
 
     def _training(self, work: Work, cell: Cell, problem: Problem, learner: Learner, judge: Judge) -> Training:
         """The loop."""
@@ -359,35 +356,46 @@ class Tuner:
 
     # Materials
 
-    def _materials(self, work: Work) -> Materials:
-        """What learners are made of; kept for the next trial of the same work."""
+    @contextmanager
+    def _materials(self, work: Work) -> Iterator[Materials]:
+        """What learners are made of, while it is read; kept for the next trial of the same work.
+
+        Raises:
+            IntegrityError: members' files are no longer what was pinned.
+        """
         if self._gathered is None or self._gathered[0] is not work:
             self._gathered = None  # two would not fit side by side
-            self._gathered = work, self._gather(work)
-        return self._gathered[1]
+            self._gathered = work, *self._gather(work)
+        _, files, materials = self._gathered
+        with ExitStack() as reading:
+            for pinned in files:
+                reading.enter_context(pinned.opened())
+            yield materials
 
-    def _gather(self, work: Work) -> Materials:
+    def _gather(self, work: Work) -> tuple[tuple[Pinned, ...], Materials]:
         """What the first process has read, the others find in the store."""
         with self._alike():
             first = self._read(work) if self._team.leads else None
         with self._alike():
             return first or self._read(work)
 
-    def _read(self, work: Work) -> Materials:
+    def _read(self, work: Work) -> tuple[tuple[Pinned, ...], Materials]:
+        """Files of the members that are read again, and all that is known of them and the target."""
         from zookeeper.tuning.materials import Materials
 
         needs = RECIPES[work.recipe.name].needs
         readers = work.members[:1] if needs == "both" else work.members
-        return Materials(
+        files = () if needs == "features" else tuple(map(self._files, readers))
+        return files, Materials(
             names=tuple(member.name for member in work.members),
             corpora={split: data.corpus for split, data in work.task.data.items()},
-            folders=() if needs == "features" else tuple(map(self._folder, readers)),
+            folders=tuple(pinned.folder for pinned in files),
             layers={} if needs == "checkpoints" else self._layers(work, train_only=needs == "both"),
         )
 
-    def _folder(self, member: Checkpoint) -> Path:
+    def _files(self, member: Checkpoint) -> Pinned:
         with told_of(member.name):
-            return self._reader.folder(member)
+            return self._reader.fetcher.fetch(member)
 
     def _layers(self, work: Work, *, train_only: bool) -> dict[str, tuple[tuple[NDArray[Any], ...], ...]]:
         """Frozen features of each split, by member and layer."""

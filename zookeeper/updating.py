@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zookeeper import local
+from zookeeper.collecting import Pins, carry_out, decide
 from zookeeper.errors import CheckpointError, NotFoundError
 from zookeeper.layouts import CONFIG
 from zookeeper.outcomes import attempts
@@ -20,9 +21,6 @@ from zookeeper.store import Store
 
 if TYPE_CHECKING:
     from zookeeper.hub import Hub
-
-MOVED = "moved"
-"""Status of a checkpoint whose name means another commit than it is pinned to."""
 
 _AT_ONCE = 8
 _LEAST_DIGITS = 7
@@ -44,13 +42,12 @@ class Updating:
         self._hub = hub
         self._reporter = reporter
 
-    def update(self, checkpoints: Sequence[Checkpoint], *, apply: bool, now: str) -> tuple[Outcome, ...]:
+    def update(self, checkpoints: Sequence[Checkpoint], *, apply: bool) -> tuple[Outcome, ...]:
         """What became of each checkpoint on the Hub, or in its folder; one request each, several at once.
 
         Args:
             checkpoints: which.
             apply: whether to pin those that moved to what they are now.
-            now: ISO 8601, UTC.
 
         Returns:
             Outcomes, in the order of `checkpoints`; of one that moved with ``latest``, the commit that its
@@ -60,10 +57,11 @@ class Updating:
             StorageError: a pin cannot be written.
         """
         found = zip(checkpoints, self._looked_up(checkpoints), strict=True)
+        pins = Pins(self._store.checkpoints())
         return tuple(
             replace(latest, revision=pinned.revision)
             if isinstance(latest, Outcome)
-            else self._outcome(pinned, latest, apply=apply, now=now)
+            else self._outcome(pinned, latest, pins, apply=apply)
             for pinned, latest in found
         )
 
@@ -94,34 +92,27 @@ class Updating:
             why = "it was removed or made private since; the pin still works from the cache"
             raise NotFoundError(error.message, why=why, fix=error.fix) from error
 
-    def _outcome(self, pinned: Checkpoint, latest: Checkpoint, *, apply: bool, now: str) -> Outcome:
+    def _outcome(self, pinned: Checkpoint, latest: Checkpoint, pins: Pins, *, apply: bool) -> Outcome:
         if latest.revision.commit == pinned.revision.commit:
             return Outcome(pinned.name, _unmoved(pinned, latest), pinned.revision)
         details = {"latest": latest.revision.commit, "changed": list(changes(pinned, latest))}
         moved = partial(Outcome, pinned.name, revision=pinned.revision, details=details)
         if not apply:
-            return moved(", ".join([MOVED, *_remarks(pinned, latest)]))
-        error, fix = _hindrance(latest)
+            return moved(", ".join(["moved", *_remarks(pinned, latest)]))
+        error, fix = _hindrance(latest, agreed=pins.agreed(latest.revision))
         if error:
             return moved("failed", error=error, fix=fix, exit_code=CheckpointError.exit_code)
-        self._move(pinned, latest, now)
-        return moved(", ".join(["pinned to the latest", *_remarks(pinned, latest)]))
-
-    def _move(self, pinned: Checkpoint, latest: Checkpoint, now: str) -> None:
-        """Have the zoo hold the latest in place of what was pinned; two entries of one commit become one."""
-        same = [c for c in self._store.checkpoints() if str(c.revision) == str(latest.revision)]
-        kept = same[0] if same else replace(latest, added_at=now)
-        aliases = {*pinned.aliases, *latest.aliases, *kept.aliases}
-        self._store.add(replace(kept, aliases=tuple(sorted(aliases))))
-        self._store.remove(pinned.revision)
+        action = decide(latest, pins, instead=pinned)
+        carry_out(action, pins, self._store)
+        return moved(", ".join([action.says, *_remarks(pinned, latest)]))
 
 
-def _hindrance(latest: Checkpoint) -> tuple[str | None, str | None]:
+def _hindrance(latest: Checkpoint, *, agreed: bool = False) -> tuple[str | None, str | None]:
     """Why a checkpoint is not pinned to what it is now, and what to do; None where it may be."""
     commit = latest.revision.commit
     if latest.problem:
         return f"it stays as it was: at {commit[:8]} {latest.problem}.", None
-    if latest.pickled:
+    if latest.pickled and not agreed:
         name = latest.revision.repo_id if latest.revision.local else f"{latest.revision.repo_id}@{commit}"
         again = f"zoo add {shlex.quote(name)} --allow-pickle"
         return f"it stays as it was: the pickles of {commit[:8]} were not agreed to.", again

@@ -8,64 +8,33 @@ so that listing a zoo does not wait for torch.
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from importlib.metadata import version
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from zookeeper import hardware, local, lockfile
+from zookeeper import hardware, reproducing
 from zookeeper.arrangement import correlation, leaf_order
 from zookeeper.choices import Terms, near_duplicates
-from zookeeper.collection import Collection, folder_of, is_folder, listed, names_in_use, own_aliases, parse
+from zookeeper.collecting import Collecting
+from zookeeper.collection import Collection, is_folder, listed, parse
 from zookeeper.doctor import Doctor
-from zookeeper.errors import (
-    CheckpointError,
-    DataError,
-    EmptyZooError,
-    IntegrityError,
-    NetworkError,
-    NotFoundError,
-    OfflineError,
-    StorageError,
-    TerminatedError,
-    UsageError,
-)
+from zookeeper.errors import EmptyZooError, NotFoundError
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
 from zookeeper.kernels import MEMORY
-from zookeeper.outcomes import attempt
-from zookeeper.plain import encode, now, spelt_out
+from zookeeper.lockfile import Lock
+from zookeeper.plain import now
 from zookeeper.plans import Recipe, Request
 from zookeeper.probing import Probing
 from zookeeper.publications import Finding, Push, Report, Reproduction
 from zookeeper.publisher import Publisher, Results
-from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer
-from zookeeper.reader import Reader, target_source
+from zookeeper.ranker import DEFAULT_LAYER, DEFAULT_SCORES, Ranker, Scorer, note_of
+from zookeeper.reader import Reader
 from zookeeper.recipes import RECIPES, recipe_of
-from zookeeper.records import (
-    Checkpoint,
-    Dataset,
-    EvidenceSet,
-    FeatureSet,
-    Measurement,
-    Outcome,
-    ProbeChoice,
-    Reading,
-    SignatureSet,
-    TargetSource,
-    by_checkpoint,
-)
+from zookeeper.records import Dataset, Outcome, ProbeChoice, Reading, TargetSource
 from zookeeper.reporter import Reporter, Silent, Stages
 from zookeeper.reporting import gathered
 from zookeeper.results import (
@@ -82,7 +51,6 @@ from zookeeper.results import (
     Ranking,
     Run,
     Selection,
-    Trial,
     Verification,
     Waste,
 )
@@ -95,11 +63,12 @@ from zookeeper.sharing import Measured, Sharing
 from zookeeper.signing import Signing
 from zookeeper.space import TaskSpace
 from zookeeper.store import Store
-from zookeeper.store.files import disk, held, make_folders, write
+from zookeeper.store.files import disk, write
 from zookeeper.sweeping import Sweeping
-from zookeeper.team import end_with_parent, leave_error, team
+from zookeeper.team import leave_error, team
+from zookeeper.texts import target_source
 from zookeeper.tuner import Tuner, device_name, versions
-from zookeeper.updating import MOVED, Updating
+from zookeeper.updating import Updating
 from zookeeper.verifying import Verifying
 
 if TYPE_CHECKING:
@@ -109,7 +78,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_LAYER",
     "DEFAULT_SCORES",
-    "MOVED",
     "RECIPES",
     "SCORES",
     "Measured",
@@ -165,6 +133,9 @@ class Zoo:
         self._given_hub = hub
         self._collection = Collection(self.store, note=self.reporter.note)
         self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
+        self._collecting = Collecting(
+            self.store, self._collection, self._reader.texts, lambda: self.hub, self.reporter
+        )
         self._probing = Probing(self.store, self._reader, self.reporter)
         self._space = TaskSpace(self.store, self._probing, self.reporter)
         self._signing = Signing(self.store, self._reader, self._probing, self.reporter)
@@ -194,75 +165,11 @@ class Zoo:
         Raises:
             StorageError: the zoo cannot be written to. Whatever else goes wrong with a name is its outcome.
         """
-        names = listed(names)
-        with self.reporter.track("adding", len(names), "checkpoints") as advance:
-            outcomes = []
-            for name in names:
-                outcomes.append(attempt(name, partial(self._add, name, pickles=pickles)))
-                advance(1)
-        return tuple(outcomes)
+        return self._collecting.add(listed(names), pickles=pickles)
 
-    def _add(self, name: str, *, pickles: bool = False) -> Outcome:
-        repo_id, revision = parse(name)
-        if is_folder(repo_id):
-            found = self._described(folder_of(repo_id), pickles=pickles)
-            if revision != "main" and not found.revision.commit.startswith(revision):
-                raise IntegrityError(
-                    f"{repo_id} is not what it was at {revision}.",
-                    why=f"it is {found.revision.commit[:8]} now",
-                )
-        else:
-            try:
-                found = self.hub.checkpoint(repo_id, revision, pickles=pickles)
-            except OfflineError:
-                if not self._collection.fitting(name):
-                    raise
-                found = self._collection.find(name)
-        known = [c for c in self.store.checkpoints() if c.revision.repo_id == found.revision.repo_id]
-        same = next((c for c in known if c.revision.commit == found.revision.commit), None)
-        followed = next((c for c in known if c.revision.asked == found.revision.asked), None)
-        if same is not None:
-            also = {name} if "@" in name else set()
-            aliases = tuple(sorted({*same.aliases, *found.aliases, *also}))
-            if found.pickled and not same.pickled:
-                self.store.add(replace(found, aliases=aliases, added_at=same.added_at))
-                return _done(name, "agreed to its pickles", found)
-            self.store.add(replace(same, aliases=aliases))
-            return _done(name, "already there", same)
-        if followed is not None and not found.revision.local:
-            return _done(name, f"already there; {revision} is now {found.revision.commit[:8]}", followed)
-        self.store.add(replace(found, added_at=now()))
-        if followed is not None:
-            self.store.remove(followed.revision)
-            status = "added in place of what the folder held before"
-            return _done(name, f"{status}, but {found.problem}" if found.problem else status, found)
-        return _done(name, f"added, but {found.problem}" if found.problem else "added", found)
-
-    def _described(self, folder: Path, *, pickles: bool) -> Checkpoint:
-        """What a folder holds; to pickles that it held when they were agreed to, nobody need agree again."""
-        found = local.describe(folder, pickles=True)
-        agreed = (str(one.revision) for one in self.store.checkpoints() if one.pickled)
-        if pickles or not found.pickled or str(found.revision) in agreed:
-            return found
-        return local.describe(folder)
-
-    def freeze(self) -> lockfile.Lock:
+    def freeze(self) -> Lock:
         """The zoo as a lock: its checkpoints and the datasets it has met, at their commits. No network."""
-        datasets = {str(found.revision): found for found in self.store.load_notes("dataset", Dataset)}
-        return lockfile.Lock(
-            version("hf-zoo"),
-            tuple(filter(self._can_be_locked, self.store.checkpoints())),
-            tuple(filter(self._can_be_locked, datasets.values())),
-        )
-
-    def _can_be_locked(self, pin: Checkpoint | Dataset) -> bool:
-        """Whether a lock with this can be read again; else it is said why not."""
-        try:
-            lockfile.check(pin)
-        except DataError as error:
-            self.reporter.note(spelt_out(f"{pin.revision.name} is left out: {error.message}"))
-            return False
-        return True
+        return self._collecting.freeze()
 
     def add_listed(self, text: str, *, pickles: bool = False) -> tuple[Outcome, ...]:
         """Pin the checkpoints of a lock (see `freeze`), or of a list with a name a line.
@@ -279,43 +186,7 @@ class Zoo:
             UsageError: a list without names.
             StorageError: as `add`.
         """
-        if not lockfile.is_lock(text):
-            return self.add(lockfile.names_of(text), pickles=pickles)
-        lock, known = lockfile.read(text), list(self.store.checkpoints())
-        in_use, outcomes = names_in_use([*known, *lock.checkpoints]), []
-        with self.reporter.track("adding", len(lock.checkpoints), "checkpoints") as advance:
-            for pin in lock.checkpoints:
-                aliases = own_aliases(pin, in_use)
-                work = partial(self._take_over, replace(pin, aliases=aliases), known, pickles=pickles)
-                outcomes.append(attempt(pin.name, work))
-                advance(1)
-        met = {found.revision.repo_id for found in self.store.load_notes("dataset", Dataset)}
-        for dataset in lock.datasets:
-            if dataset.revision.repo_id not in met:
-                self._reader.pin(dataset)
-        return tuple(outcomes)
-
-    def _take_over(self, pin: Checkpoint, known: list[Checkpoint], *, pickles: bool) -> Outcome:
-        """Add a checkpoint of a lock to those that are known; a folder only if it is what it was."""
-        revision = pin.revision
-        if pin.pickled and not pickles:
-            raise CheckpointError(
-                "its weights are pickles, which were agreed to elsewhere.",
-                why="pickles can run code when they are read; zoo converts them without",
-                fix="to agree to them here: the same with --allow-pickle",
-            )
-        if revision.local:
-            return self._add(str(revision), pickles=pin.pickled)
-        for one in known:
-            if str(one.revision) == str(revision):
-                return _done(pin.name, "already there", one)
-            if (one.revision.repo_id, one.revision.asked) == (revision.repo_id, revision.asked):
-                return _done(pin.name, f"already there; the lock has it at {revision.commit[:8]}", one)
-        taken = {alias for one in known for alias in one.aliases}
-        aliases = tuple(alias for alias in pin.aliases if alias not in taken)
-        known.append(replace(pin, aliases=aliases, added_at=now()))
-        self.store.add(known[-1])
-        return _done(pin.name, f"added, but {pin.problem}" if pin.problem else "added", pin)
+        return self._collecting.add_listed(text, pickles=pickles)
 
     def update(self, names: Iterable[str] = (), *, apply: bool = False) -> tuple[Outcome, ...]:
         """Compare pins with what their names mean now on the Hub, and folders with what they hold.
@@ -334,24 +205,11 @@ class Zoo:
         """
         names = listed(names)
         chosen = self._collection.chosen(names) if names else self._collection.everything()
-        return Updating(self.store, lambda: self.hub, self.reporter).update(chosen, apply=apply, now=now())
+        return Updating(self.store, lambda: self.hub, self.reporter).update(chosen, apply=apply)
 
     def holdings(self) -> tuple[Holding, ...]:
         """All checkpoints, by name, with what the zoo has of each."""
-        features = by_checkpoint(self.store.all(FeatureSet))
-        evidence = by_checkpoint(self.store.all(EvidenceSet))
-        signatures = by_checkpoint(self.store.all(SignatureSet))
-        runs: defaultdict[str, list[str]] = defaultdict(list)
-        for run in self.store.runs():
-            for member in run.members:
-                runs[str(member.revision)].append(run.id)
-        return tuple(
-            Holding(
-                c, features.get(name, ()), evidence.get(name, ()), tuple(runs[name]), signatures.get(name, ())
-            )
-            for c in self.store.checkpoints()
-            for name in [str(c.revision)]
-        )
+        return self._collection.holdings()
 
     def show(self, name: str) -> Holding:
         """One checkpoint with what the zoo has of it.
@@ -360,8 +218,7 @@ class Zoo:
             NotFoundError: it is not in the zoo.
             UsageError: the name fits several.
         """
-        checkpoint = self._collection.find(name)
-        return next(h for h in self.holdings() if h.checkpoint.revision == checkpoint.revision)
+        return self._collection.holding(name)
 
     def remove(
         self, names: Iterable[str], *, features: bool = False, dry_run: bool = False
@@ -373,21 +230,11 @@ class Zoo:
             features: whether to delete what was measured of them too; else it serves again when one is added
                 again.
             dry_run: whether to only say what would go.
+
+        Raises:
+            StorageError: the disk refuses. Whatever else goes wrong with a name is its outcome.
         """
-
-        def remove(name: str) -> Outcome:
-            holding = self.show(name)
-            measured: list[Measurement] = [*holding.features, *holding.evidence, *holding.signatures]
-            doomed = measured if features else []
-            freed = sum(one.size for one in doomed)
-            if not dry_run:
-                for one in doomed:
-                    self.store.discard(type(one), one.key.digest)
-                self.store.remove(holding.checkpoint.revision)
-            status = "would be removed" if dry_run else "removed"
-            return _done(name, status, holding.checkpoint, freed_bytes=freed)
-
-        return tuple(attempt(name, partial(remove, name)) for name in names)
+        return self._collecting.remove(names, features=features, dry_run=dry_run)
 
     # Measure
 
@@ -602,8 +449,14 @@ class Zoo:
         started = time.perf_counter()
         scorer = Scorer(self.store, ("logme",), layer=layer, n_replicates=0, level=0.95)
         chosen = self._collection.chosen(names)
-        summary, data = self._reader.target(target_source(target), (split,), max_examples)
-        ranking = self._ranker.rank(summary, split, data[split], chosen, reading or Reading(), scorer)
+        ranking = self._ranker.rank(
+            target_source(target),
+            chosen,
+            scorer,
+            split=split,
+            max_examples=max_examples,
+            reading=reading or Reading(),
+        )
         terms = Terms(k, include=tuple(include), exclude=tuple(exclude))
         origin = partial(_origin, command, started, self._reader.used)
         return self._selector.select_for_target(ranking, terms, half=half, origin=origin)
@@ -653,21 +506,21 @@ class Zoo:
         started = time.perf_counter()
         devices = hardware.several(gpus)
         scorer = Scorer(self.store, scores, layer=layer, n_replicates=bootstrap, level=level)
-        notes = [_ranking_note(kept) for kept in ("latest", save) if kept is not None]
-        chosen = self._collection.chosen(names)
-        summary, data = self._reader.target(target_source(target), (split,), max_examples)
-        shortened = None
-        if shortlist is not None and shortlist < len(chosen):
-            chosen, shortened = self._ranker.shortlist(chosen, shortlist, self._alignment)
+        notes = [note_of(kept) for kept in ("latest", save) if kept is not None]
+        chosen, shortened = self._ranker.shortlist(
+            self._collection.chosen(names), shortlist, self._selector.covariance
+        )
         ranking = self._ranker.rank(
-            summary, split, data[split], chosen, reading or Reading(), scorer, devices
+            target_source(target),
+            chosen,
+            scorer,
+            split=split,
+            max_examples=max_examples,
+            reading=reading or Reading(),
+            devices=devices,
         )
         origin = _origin(command, started, self._reader.used)
-        ranking = replace(ranking, shortlist=shortened, origin=origin)
-        if ranking.scores:
-            for note in notes:
-                self.store.save_note(note, ranking)
-        return ranking
+        return self._ranker.keep(replace(ranking, shortlist=shortened, origin=origin), notes)
 
     def rerank(
         self,
@@ -693,26 +546,8 @@ class Zoo:
             NotFoundError: there is no such ranking.
         """
         started = time.perf_counter()
-        stored = self._ranking(name)
-        made_with = dict.fromkeys([stored.by, *(n for s in stored.scores for n in s.estimates)])
-        scorer = Scorer(
-            self.store,
-            scores or list(made_with),
-            layer=layer or stored.layer,
-            n_replicates=bootstrap,
-            level=level,
-        )
-        return replace(self._ranker.rerank(stored, scorer), origin=_origin(command, started))
-
-    def _ranking(self, name: str) -> Ranking:
-        stored = self.store.load_note(_ranking_note(name), Ranking)
-        if stored is None:
-            raise NotFoundError(f'no ranking "{name}".', fix="zoo rank --target … --save NAME")
-        return stored
-
-    def _alignment(self, checkpoints: Sequence[Checkpoint]) -> NDArray[np.float64] | None:
-        kappa = self._selector.covariance(checkpoint.revision for checkpoint in checkpoints)
-        return None if kappa is None else kappa.matrix
+        found = self._ranker.rerank(name, scores, layer, n_replicates=bootstrap, level=level)
+        return replace(found, origin=_origin(command, started))
 
     def agreement(self, ranking: Ranking, results: Mapping[str, float]) -> tuple[Agreement, ...]:
         """How well the scores of a ranking, and its baselines, agree with true results.
@@ -726,9 +561,7 @@ class Zoo:
         """
         from zookeeper.agreement import agreements
 
-        by_end = {PurePath(name).name: value for name, value in results.items()}
-        named = {s.name: results.get(s.name, by_end.get(PurePath(s.name).name)) for s in ranking.scores}
-        return agreements(ranking, {name: value for name, value in named.items() if value is not None})
+        return agreements(ranking, results)
 
     # Train
 
@@ -874,19 +707,9 @@ class Zoo:
         Raises:
             ZooError: as `tune`.
         """
-        known = self.store.run(request.run_id)
-        if known and not all(self.store.whole(Trial, trial.key.digest) for trial in known.trials):
-            known = None
-        if known and not request.controls:
-            self.reporter.note(f"this was tuned before ({known.created_at}); showing run {known.id}")
-            return known
-        if self._started(request, gpus, cpu_processes, tracker):
-            return self.run(request.run_id)
-        runner = self._runner(tracker)
-        run = known or runner.run(request)
-        if request.controls:
-            runner.compare(request)
-        return run
+        return self._runner(tracker).carry_out(
+            request, gpus=gpus, cpu_processes=cpu_processes, tracker=tracker
+        )
 
     def forecast(self, request: Request) -> Forecast:
         """What a request would take: trials, steps, memory and time; runs nothing.
@@ -913,38 +736,6 @@ class Zoo:
             self.settings, self.store, self._collection, self._reader, tuner, self.team, self.reporter
         )
 
-    def _started(
-        self, request: Request, gpus: int | None, cpu_processes: int | None, tracker: str | None
-    ) -> bool:
-        """Whether other processes did it all; where they were started already, they are just this many."""
-        if gpus and cpu_processes:
-            raise UsageError("processes have a GPU each, or none has.", fix="--gpus or --cpu-processes")
-        processes = gpus or cpu_processes or 1
-        end_with_parent()
-        if self.team.size > 1:
-            if processes not in (1, self.team.size):
-                raise UsageError(
-                    f"{self.team.size} processes were launched already, {processes} are asked for.",
-                    fix="leave out --gpus and --cpu-processes",
-                )
-            return False
-        from zookeeper.tuning.launch import check_gpus, start
-
-        check_gpus(gpus or 0)
-        if processes == 1 and not (cpu_processes and self._reader.device != "cpu"):
-            return False
-        with tempfile.TemporaryDirectory(prefix="zoo-request-") as folder:
-            path = Path(folder) / "request.json"
-            path.write_bytes(encode(request))
-            options = ["--tracker", tracker] if tracker else []
-            start(
-                ["tune", "--apply", str(path), *options],
-                processes,
-                gpus=bool(gpus),
-                environment=self.settings.as_environment() | ({} if gpus else {"ZOO_DEVICE": "cpu"}),
-            )
-        return True
-
     def runs(self) -> tuple[Run, ...]:
         """All runs, the latest first."""
         return self.store.runs()
@@ -956,13 +747,7 @@ class Zoo:
             NotFoundError: there is none.
             UsageError: there are several.
         """
-        runs = self.runs()
-        found = runs[:1] if run_id == "latest" else [run for run in runs if run.id.startswith(run_id)]
-        if not found:
-            raise NotFoundError(f'no run "{run_id}".', fix="zoo runs")
-        if len(found) > 1:
-            raise UsageError(f'"{run_id}" fits {len(found)} runs.', why=", ".join(run.id for run in found))
-        return found[0]
+        return self._runner().find(run_id)
 
     # Publish
 
@@ -978,7 +763,7 @@ class Zoo:
         """
         group, _, saved = name.partition("/")
         if group == "@ranking":
-            return self._ranking(saved or "latest")
+            return self._ranker.stored(saved or "latest")
         if name == "@selection":
             selection = self.store.load_note("selection", Selection)
             if selection is None:
@@ -1157,15 +942,12 @@ class Zoo:
         Raises:
             ZooError: something that it takes cannot be had, or is not what it was.
         """
-        from zookeeper import reproducing
-
         stated = self._stated(name)
         names = reproducing.members_of(stated, members, target)
         home = self.settings.home / "reproduced" / stated.id
-        with _kept_while_interrupted(home):
+        with reproducing.kept_while_interrupted(home):
             again = self._elsewhere(home)
-            revisions = [again._add(one).revision for one in names]
-            pinned = [revision for revision in revisions if revision]
+            pinned = [again._collecting.pin(one).revision for one in names]
             run = again.carry_out(reproducing.request_of(stated, pinned, target))
         return reproducing.compared(stated, run, tolerance)
 
@@ -1177,7 +959,7 @@ class Zoo:
             if not checkpoint.revision.local:
                 zoo.store.add(checkpoint)
         for dataset in self.store.load_notes("dataset", Dataset):
-            zoo._reader.pin(dataset)
+            zoo._reader.texts.pin(dataset)
         return zoo
 
     def _stated(self, name: str) -> Run:
@@ -1327,46 +1109,6 @@ def build_demo(folder: Path, reporter: Reporter) -> DemoFiles:
 
     with disk(folder), Stages(reporter) as stages:
         return build(folder, report=stages)
-
-
-@contextmanager
-def _kept_while_interrupted(folder: Path) -> Iterator[None]:
-    """Remove a folder in the end, unless what goes on in it was interrupted and can be gone on with.
-
-    Meanwhile it is marked as one that is worked with.
-
-    Raises:
-        StorageError: another process works with it, or the disk refuses.
-    """
-    with ExitStack() as marks:
-        with disk(folder):
-            make_folders(folder)
-            try:
-                marks.enter_context(held(folder))
-            except BlockingIOError as error:
-                raise StorageError(
-                    f"another process works in {folder} at the moment.", fix="run this again when it is done"
-                ) from error
-        try:
-            yield
-        except (KeyboardInterrupt, TerminatedError, NetworkError, StorageError):
-            raise
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        with disk(folder):
-            shutil.rmtree(folder)
-
-
-def _done(name: str, status: str, checkpoint: Checkpoint, **details: Any) -> Outcome:
-    return Outcome(name, status, checkpoint.revision, details=details)
-
-
-def _ranking_note(name: str) -> str:
-    """Under which note a ranking of that name is stored."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UsageError(f'"{name}" is no name for a ranking.', fix="letters, digits, dots and dashes")
-    return "ranking" if name == "latest" else f"ranking-{name}"
 
 
 def _origin(command: str, started: float, device: str = "cpu") -> Origin:

@@ -34,8 +34,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, BertConfig
 
+from tests.extracted import extract
 from zookeeper.errors import ZooError
-from zookeeper.extract import Windows, extract, load, read
+from zookeeper.extract import Windows, load, read, windows_of
 from zookeeper.kernels import alignment
 from zookeeper.records import Corpus, Reading
 
@@ -198,7 +199,7 @@ def matmul_rate(width: int, dtype: torch.dtype) -> float:
 def operations(folder: Path, corpus: Corpus) -> float:
     """Multiplications and additions that the products of a model and its attention need for a corpus."""
     loaded = load(folder, FULL)
-    lengths = Windows.of(corpus, loaded, FULL).lengths
+    lengths = windows_of(corpus, loaded, FULL).lengths
     linear = [
         m.weight.numel()
         for name, m in loaded.model.named_modules()

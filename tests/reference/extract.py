@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from zookeeper.extract import Extracted
+from tests.extracted import Extracted
 from zookeeper.records import Corpus, Reading
 
 

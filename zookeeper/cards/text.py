@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from zookeeper.plain import spelt_out
+from zookeeper.plain import size, spelt_out
 from zookeeper.records import Revision, Target
 from zookeeper.results import Estimate, Spread
 
@@ -113,14 +113,6 @@ def interval(estimate: Estimate | None, decimals: int = 4) -> str:
 def share(part: float) -> str:
     """Per cent."""
     return f"{100 * part:.3g} %"
-
-
-def size(n: int) -> str:
-    """Of bytes."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n >= unit:
-            return f"{n / unit:.2f} {name}"
-    return f"{n} bytes"
 
 
 def spread(found: Spread) -> str:

@@ -85,11 +85,15 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Look whether zoo can work here: libraries, folders, the Hub, hardware; exit 1 if it cannot.
+    """Look whether zoo can work here: libraries, folders, the Hub, hardware, the closed room; exit 1 if not.
+
+    It starts a worker, as checkpoints are read in, and says which walls stand around it.
 
     `zoo doctor`    `zoo doctor --fix`
     """
-    found = ctx.obj.examine(fix=fix)
+    with ctx.obj.reporter.track("looking around", 1, "machine") as advance:
+        found = ctx.obj.examine(fix=fix)
+        advance(1)
     show(views.examination(found), as_json=json)
     if any(check.state == "problem" for check in found):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,12 @@ from zookeeper.cli import views
 from zookeeper.cli.options import Json, Models
 from zookeeper.cli.output import say, show
 from zookeeper.errors import DataError, UsageError
-from zookeeper.plain import refusal
-from zookeeper.zoo import MOVED, save_text
+from zookeeper.plain import count, refusal
+from zookeeper.zoo import save_text
 
 PANEL = "Collect"
 
-_LARGEST = 256 << 20
+_LARGEST = 256 << 20  # bytes of a lock or list
 
 
 def freeze(
@@ -36,23 +37,29 @@ def freeze(
 ) -> None:
     """Write all pins as a file that another machine takes over, also offline. Asks nobody.
 
+    The file is JSON, and --json shows it where it is written to a file too.
+
     `zoo freeze -o zoo.lock`, and elsewhere `zoo add -f zoo.lock`
     """
     lock = ctx.obj.freeze()
+    text = lock.text
     if lock.folders:
         names = ", ".join(one.name for one in lock.folders[:3]) + (", …" if len(lock.folders) > 3 else "")
         say(f"It names folders of this machine, by their content: {names}")
-    if output is None:
-        sys.stdout.write(lock.text)
-    else:
-        save_text(lock.text, output)
-        show(views.frozen(lock, output), as_json=json)
+    if output is not None:
+        save_text(text, output)
+        say(f"Written: {output} ({count(len(lock.checkpoints), 'checkpoint')})")
+        say(f"  Take it over:  zoo add -f {shlex.quote(str(output))}")
+    if output is None or json:
+        sys.stdout.write(text)
 
 
 def update(
     ctx: typer.Context,
     models: Models = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 if anything moved.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 if anything moved, be it the card only.")
+    ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Pin what moved to what it is now.")] = False,
     json: Json = False,
 ) -> None:
@@ -64,7 +71,7 @@ def update(
         raise UsageError("--check means nothing with --apply.", fix="leave out one of the two")
     found = ctx.obj.update(models or (), apply=apply)
     show(views.updated(found, applied=apply), as_json=json)
-    if check and any(one.status.startswith(MOVED) for one in found):
+    if check and any("latest" in one.details for one in found):
         raise typer.Exit(1)
 
 

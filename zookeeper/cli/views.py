@@ -61,16 +61,6 @@ def probed(found: Sequence[Outcome]) -> View:
     )
 
 
-def frozen(lock: Any, path: Path) -> View:
-    """`zoo freeze -o`."""
-    pinned = counted(len(lock.checkpoints), "checkpoint")
-    return View(
-        "freeze",
-        {"file": str(path), "checkpoints": len(lock.checkpoints), "datasets": len(lock.datasets)},
-        notes=[f"Written: {path} ({pinned})", f"  Take it over:  zoo add -f {path}"],
-    )
-
-
 def updated(found: Sequence[Outcome], *, applied: bool) -> View:
     """`zoo update`."""
     moved = [one for one in found if "latest" in one.details]
@@ -82,7 +72,9 @@ def updated(found: Sequence[Outcome], *, applied: bool) -> View:
     elif done:
         notes.append("What was measured of the commits before stays until zoo gc.")
     elif not applied:
-        notes.append(f"{len(moved)} of {len(found)} moved. To pin them anew: zoo update --apply")
+        of_card = sum(one.details["changed"] == ["card only"] for one in moved)
+        apart = f", {of_card} of them with a new card only" if of_card else ""
+        notes.append(f"{len(moved)} of {len(found)} moved{apart}. To pin them anew: zoo update --apply")
     return View(
         "update",
         {"checkpoints": plain(tuple(found)), "applied": applied},

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from zookeeper.blocks import Block
 from zookeeper.errors import CheckpointError
+from zookeeper.extract.cutting import fit, windows_of
 from zookeeper.extract.loading import SEQUENCE_HEAD, Loaded, opened, theirs
 from zookeeper.extract.packing import packs, side_by_side
 from zookeeper.extract.states import Batch, Sums, compared, hidden, run
@@ -32,56 +31,6 @@ _NUMBERS_PER_BLOCK_ON_CPU = 2**24
 _MOST_IN_COMMON = 8
 _TOKENS_TRIED = 128
 _PROBS = "source_probs"
-
-
-@dataclass(frozen=True, eq=False)
-class Extracted:
-    """Features and how they came about.
-
-    Attributes:
-        layers: (n, d), float32, of each layer that was read, by name.
-        n_empty: rows whose word came to no sub-word.
-    """
-
-    layers: Mapping[str, NDArray[np.float32]]
-    n_empty: int
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """(n, d) of the one layer."""
-        (features,) = self.layers.values()
-        return features
-
-
-def extract(
-    folder: Path,
-    corpus: Corpus,
-    reading: Reading,
-    *,
-    device: str = "cpu",
-    advance: Callable[[int], None] = lambda _: None,
-) -> Extracted:
-    """Features of a corpus at one layer, or at all; see `read`.
-
-    Args:
-        folder: as `read`.
-        corpus: as `read`.
-        reading: as `read`.
-        device: as `read`.
-        advance: as `read`.
-    """
-    layers: dict[str, NDArray[np.float32]] = {}
-    n_empty = 0
-    for block in read(folder, corpus, reading, device=device, advance=advance):
-        for name, states in block.states.items():
-            if name not in layers:
-                layers[name] = np.zeros((corpus.n_rows, states.shape[1]), dtype=np.float32)
-            layers[name][block.rows] = states
-        n_empty += block.n_empty
-        del block, states  # before there are others
-    if not layers:
-        raise CheckpointError("there is nothing to read.")
-    return Extracted(layers, n_empty)
 
 
 def read(
@@ -121,8 +70,8 @@ def read(
     """
     reading = reading.settled(corpus.unit)
     with opened(folder, reading, head_for=corpus.unit if head else None) as checkpoint:
-        if windows is None or not windows.fit(corpus, checkpoint, reading):
-            windows = Windows.of(corpus, checkpoint, reading)
+        if windows is None or not fit(windows, corpus, checkpoint, reading):
+            windows = windows_of(corpus, checkpoint, reading)
             made(windows)
         loaded = checkpoint.load(reading.dtype, device)
         passes = _Passes(loaded, windows, reading.layer, device)

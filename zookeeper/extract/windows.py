@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any, get_args
 
 import numpy as np
@@ -13,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from zookeeper.errors import CheckpointError
-from zookeeper.extract.loading import Outline, theirs
 from zookeeper.labels import ranges
-from zookeeper.records import Corpus, Pooling, Reading
+from zookeeper.records import Corpus, Pooling
 
 Ints = NDArray[np.int64]
 
@@ -73,46 +71,6 @@ class Windows:
     sizes: Ints
     sources: Ints
 
-    @classmethod
-    def of(cls, corpus: Corpus, checkpoint: Outline, reading: Reading, *, blank: bool = False) -> Windows:
-        """A whole corpus.
-
-        Args:
-            corpus: every sentence, or pair, is an item.
-            checkpoint: whose tokenizer makes the sub-words.
-            reading: with a pooling that is settled.
-            blank: whether there may be no sub-word in all of it.
-
-        Raises:
-            CheckpointError: the tokenizer fails, or gives what the model has no embeddings for.
-        """
-        with theirs():
-            made = _cut(corpus, checkpoint.tokenizer, reading.pooling, checkpoint.window)
-        if not made.n_windows and not blank:
-            raise CheckpointError("it makes no sub-words of this text at all.")
-        made._check_ids(checkpoint)
-        return made
-
-    def fit(self, corpus: Corpus, checkpoint: Outline, reading: Reading) -> bool:
-        """Whether they are those of this corpus for a checkpoint, if its tokenizer is the one that made them.
-
-        Raises:
-            CheckpointError: they are, and the model has no embeddings for them.
-        """
-        if (self.length, self.pooling) != (checkpoint.window, reading.pooling):
-            return False
-        if not self.n_windows or not np.array_equal(self.sizes, _item_sizes(corpus)):
-            return False
-        self._check_ids(checkpoint)
-        return True
-
-    def _check_ids(self, checkpoint: Outline) -> None:
-        highest = int(self.ids.max(initial=-1))
-        if highest >= checkpoint.vocabulary:
-            raise CheckpointError(
-                f"its tokenizer gives id {highest}, its embeddings end at {checkpoint.vocabulary - 1}."
-            )
-
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All there is to them, by name, for `from_arrays`; one-dimensional."""
         arrays = {name: getattr(self, name) for name in _DTYPES}
@@ -136,7 +94,7 @@ class Windows:
         if len(how) != 2 or not 0 <= how[1] < len(_POOLINGS):
             raise CheckpointError("its windows are of no use.", why="they do not say how they were made")
         made = cls(how[0], _POOLINGS[how[1]], **{name: arrays[name] for name in _DTYPES})
-        if fault := _fault(made, _item_sizes(corpus)):
+        if fault := _fault(made, item_sizes(corpus)):
             raise CheckpointError("its windows are not of this text.", why=fault)
         return made
 
@@ -176,7 +134,7 @@ class Windows:
         counts = self.counts[windows]
         counted = ranges(self._first_counted[windows], counts)
         sizes = self.sizes[items]
-        moved = _starts(sizes) - self._first_slot[items]
+        moved = starts(sizes) - self._first_slot[items]
         sources = self.sources[ranges(self._first_slot[items], sizes)]
         return Windows(
             length=self.length,
@@ -230,7 +188,7 @@ class Windows:
             budget: sub-words of a row, but for what its last window has more.
         """
         order = np.argsort(-self.lengths, kind="stable")
-        number = _starts(self.lengths[order]) // budget
+        number = starts(self.lengths[order]) // budget
         yield from np.split(order, np.flatnonzero(np.diff(number)) + 1) if len(order) else ()
 
     def batch(self, chosen: Ints, pad: int) -> dict[str, torch.Tensor]:
@@ -260,19 +218,19 @@ class Windows:
             first: the place where windows begin.
         """
         lengths = self.lengths[chosen]
-        starts = _starts(lengths)
+        begins = starts(lengths)
         ids = self.ids[ranges(self._first_id[chosen], lengths)].astype(np.int64)
-        places = np.arange(first, first + len(ids)) - np.repeat(starts, lengths)
+        places = np.arange(first, first + len(ids)) - np.repeat(begins, lengths)
         row = {"ids": ids, "mask": np.ones_like(ids), "places": places}
         made = {name: torch.from_numpy(array[None]) for name, array in row.items()}
-        return made | self._counted(chosen, starts)
+        return made | self._counted(chosen, begins)
 
-    def _counted(self, chosen: Ints, starts: Ints) -> dict[str, torch.Tensor]:
+    def _counted(self, chosen: Ints, begins: Ints) -> dict[str, torch.Tensor]:
         """The sub-words that count of some windows, for those that begin at such positions of a batch."""
         counts = self.counts[chosen]
         counted = ranges(self._first_counted[chosen], counts)
         return {
-            "positions": torch.from_numpy(np.repeat(starts, counts) + self.positions[counted]),
+            "positions": torch.from_numpy(np.repeat(begins, counts) + self.positions[counted]),
             "slots": torch.from_numpy(self.slots_in(chosen)),
             "weights": torch.from_numpy(self.weights[counted]),
         }
@@ -299,38 +257,40 @@ class Windows:
 
     @cached_property
     def _first_id(self) -> Ints:
-        return _starts(self.lengths)
+        return starts(self.lengths)
 
     @cached_property
     def _first_counted(self) -> Ints:
-        return _starts(self.counts)
+        return starts(self.counts)
 
     @cached_property
     def _first_window(self) -> Ints:
-        return _starts(self.windows)
+        return starts(self.windows)
 
     @cached_property
     def _first_slot(self) -> Ints:
-        return _starts(self.sizes)
+        return starts(self.sizes)
 
 
-def _starts(sizes: Ints) -> Ints:
+def starts(sizes: Ints) -> Ints:
+    """Where each of some ranges begins that follow one another."""
     return np.asarray(np.cumsum(sizes) - sizes)
 
 
-def _sentence_sizes(corpus: Corpus) -> Ints:
+def sentence_sizes(corpus: Corpus) -> Ints:
     """Slots of each sentence."""
     by_word = corpus.unit == "word"
     return np.array([len(words) if by_word else 1 for words in corpus.sentences], dtype=np.int64)
 
 
-def _sentences_per_item(corpus: Corpus) -> int:
-    return 2 if corpus.unit == "pair" else 1
+def by_item(counts: Ints, corpus: Corpus) -> Ints:
+    """What is counted of each item, from what is counted of each sentence."""
+    return np.asarray(counts.reshape(-1, 2).sum(axis=1) if corpus.unit == "pair" else counts)
 
 
-def _item_sizes(corpus: Corpus) -> Ints:
+def item_sizes(corpus: Corpus) -> Ints:
     """Slots of each item."""
-    return np.asarray(_sentence_sizes(corpus).reshape(-1, _sentences_per_item(corpus)).sum(axis=1))
+    return by_item(sentence_sizes(corpus), corpus)
 
 
 def _fault(windows: Windows, sizes: Ints) -> str | None:
@@ -365,140 +325,3 @@ def _fault(windows: Windows, sizes: Ints) -> str | None:
     if not made[other[some]].all() or (owner[other[some]] != owner[~made][some]).any():
         return "rows that repeat none of their item"
     return None
-
-
-def _cut(corpus: Corpus, tokenizer: Any, pooling: Pooling, length: int) -> Windows:
-    """The items of a corpus as windows of at most `length` sub-words."""
-    room = length - tokenizer.num_special_tokens_to_add()
-    if room <= 1:
-        raise CheckpointError(f"its window of {length} sub-words leaves no room for text.")
-    overlap = room // 2
-    encoded = _tokenized(corpus, tokenizer, length, overlap)
-    sentence = np.array(encoded["overflow_to_sample_mapping"], dtype=np.int64)
-    lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
-    ids = np.fromiter(chain.from_iterable(encoded["input_ids"]), dtype=np.int32, count=lengths.sum())
-    by_word = corpus.unit == "word"
-    sizes = _sentence_sizes(corpus)
-
-    pieces = _Pieces.of(encoded, lengths)
-    pieces = pieces.where(pieces.deepest(sentence, room - overlap))
-    slot = _starts(sizes)[sentence[pieces.window]] + (pieces.word if by_word else 0)
-    weights = _pooling_weights(slot, pooling)
-    order = np.flatnonzero(weights > 0)
-    order = order[np.argsort(pieces.window[order], kind="stable")]
-    counts = np.bincount(pieces.window[order], minlength=len(lengths))
-    kept = np.flatnonzero(counts)
-    windows = np.bincount(sentence[kept], minlength=len(sizes))
-
-    together = _sentences_per_item(corpus)
-    return Windows(
-        length=length,
-        pooling=pooling,
-        ids=ids[ranges(_starts(lengths)[kept], lengths[kept])],
-        lengths=lengths[kept],
-        shares=(1 / windows[sentence[kept]]).astype(np.float32),
-        positions=pieces.position[order].astype(np.int32),
-        slots=slot[order].astype(np.int32),
-        weights=weights[order],
-        counts=counts[kept],
-        windows=windows.reshape(-1, together).sum(axis=1),
-        sizes=sizes.reshape(-1, together).sum(axis=1),
-        sources=_sources(np.bincount(slot, minlength=sizes.sum()) > 0, sizes),
-    )
-
-
-def _tokenized(corpus: Corpus, tokenizer: Any, length: int, overlap: int) -> Any:
-    """The sub-words of all sentences, window by window, as tokenizers give them."""
-    prefix = _prefix(tokenizer)
-    return tokenizer(
-        # Half of a surrogate pair, which JSON can hold, is no text to a tokenizer.
-        [[prefix + word.encode(errors="replace").decode() for word in words] for words in corpus.sentences],
-        is_split_into_words=True,
-        truncation=True,
-        max_length=length,
-        stride=overlap,
-        return_overflowing_tokens=True,
-        return_attention_mask=False,
-    )
-
-
-def _prefix(tokenizer: Any) -> str:
-    """A space, if a word takes one to be read as in the middle of a text; some tokenizers see to it."""
-    text = tokenizer("a a", add_special_tokens=False)["input_ids"]
-    words = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
-    return "" if words == text else " "
-
-
-@dataclass(frozen=True, eq=False)
-class _Pieces:
-    """Sub-words of all windows, in order.
-
-    Attributes:
-        window: of each.
-        position: in the window.
-        word: of its sentence.
-    """
-
-    window: Ints
-    position: Ints
-    word: Ints
-
-    @classmethod
-    def of(cls, encoded: Any, lengths: Ints) -> _Pieces:
-        """All but the special tokens of what a tokenizer made."""
-        words = np.fromiter(
-            (NOTHING if word is None else word for i in range(len(lengths)) for word in encoded.word_ids(i)),
-            dtype=np.int64,
-            count=lengths.sum(),
-        )
-        place = np.flatnonzero(words != NOTHING)
-        window = np.repeat(np.arange(len(lengths)), lengths)[place]
-        return cls(window, place - _starts(lengths)[window], words[place])
-
-    def where(self, chosen: Ints) -> _Pieces:
-        """Some of them."""
-        return _Pieces(self.window[chosen], self.position[chosen], self.word[chosen])
-
-    def deepest(self, sentence: Ints, step: int) -> Ints:
-        """Each sub-word of each sentence once, in order, where it stands furthest from the window's edges.
-
-        Args:
-            sentence: (w,) of each window.
-            step: sub-words that lie between the starts of windows of a sentence.
-        """
-        if len(np.unique(sentence)) == len(sentence):
-            return np.arange(len(self.window))
-        counts = np.bincount(self.window, minlength=len(sentence))
-        offset = np.arange(len(self.window)) - _starts(counts)[self.window]
-        number = np.arange(len(sentence)) - np.searchsorted(sentence, sentence)
-        piece = number[self.window] * step + offset
-        depth = np.minimum(offset, counts[self.window] - 1 - offset)
-        order = np.lexsort((self.window, -depth, piece, sentence[self.window]))
-        keys = np.stack([sentence[self.window], piece])[:, order]
-        return np.asarray(order[np.r_[True, (np.diff(keys) != 0).any(axis=0)][: len(order)]])
-
-
-def _pooling_weights(slots: Ints, pooling: Pooling) -> NDArray[np.float32]:
-    """Weight of each sub-word in its slot, for sub-words in order."""
-    if not len(slots):
-        return np.zeros(0, dtype=np.float32)
-    change = np.flatnonzero(np.diff(slots)) + 1
-    starts, ends = np.r_[0, change], np.r_[change, len(slots)]
-    weights = np.zeros(len(slots), dtype=np.float32)
-    if pooling == "first":
-        weights[starts] = 1
-    elif pooling == "last":
-        weights[ends - 1] = 1
-    else:
-        weights[:] = np.repeat(1 / (ends - starts), ends - starts)
-    return weights
-
-
-def _sources(made: NDArray[np.bool_], sizes: Ints) -> Ints:
-    """For each slot itself, or the last before it in its sentence that is made, else the first after."""
-    slots = np.arange(len(made))
-    first = np.repeat(_starts(sizes), sizes)
-    last = first + np.repeat(sizes, sizes) - 1
-    before = np.maximum.accumulate(np.where(made, slots, -1))
-    after = np.minimum.accumulate(np.where(made, slots, len(made))[::-1])[::-1]
-    return np.asarray(np.where(before >= first, before, np.where(after <= last, after, NOTHING)))

@@ -22,14 +22,15 @@ from safetensors import SafetensorError, safe_open
 from zookeeper.errors import IntegrityError, NotFoundError
 from zookeeper.plain import decode, now, plain, refusal
 from zookeeper.records import digest_of
+from zookeeper.results import Trial
 from zookeeper.store import files
+from zookeeper.store.layout import ARRAYS, KINDS, MANIFEST, kind_of
 
 Arrays = Mapping[str, NDArray[Any]]
 Forms = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
 """Shape and type of arrays by name."""
 T = TypeVar("T")
 
-MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
 _TRIES = 20
 # What the format calls its types, in the order in which it puts arrays of them: each is aligned as it lies.
 _TYPES = {
@@ -69,7 +70,21 @@ class ArrayFile:
 
 
 class StrangeRecordError(IntegrityError):
-    """An artefact is as it was stored, by another version of zoo, and this one does not understand it."""
+    """An artefact is as it was stored, by another version of zoo, and this one does not understand it.
+
+    Args:
+        folder: of the artefact.
+        said: its record as it lies there.
+        why: it is not understood.
+    """
+
+    def __init__(self, folder: Path, said: Any, why: str | None) -> None:
+        super().__init__(
+            f"a stored file cannot be understood: {folder}.",
+            why=f"another version of zoo made it ({why})",
+            fix=None if _is_trial(folder) else "zoo gc deletes it",
+        )
+        self.said = said
 
 
 class Draft:
@@ -158,14 +173,9 @@ class Draft:
 
 
 class Artefacts:
-    """Reads artefacts, and remembers which of them are whole.
+    """Reads artefacts, and remembers which of them are whole."""
 
-    Args:
-        remedy: by a folder, the command that makes again what lies there.
-    """
-
-    def __init__(self, remedy: Callable[[Path], str]) -> None:
-        self._remedy = remedy
+    def __init__(self) -> None:
         self._whole: dict[Path, str | None] = {}
 
     def publish(self, draft: Draft, folder: Path, *, replace: bool) -> None:
@@ -187,25 +197,7 @@ class Artefacts:
             IntegrityError: it is damaged.
             StrangeRecordError: another version of zoo made it.
         """
-
-        def found() -> T:
-            said = self.said(folder)
-            try:
-                return decode(kind, said)
-            except IntegrityError as error:
-                why = f"another version of zoo made it ({error.why})"
-                message = f"a stored file cannot be understood: {folder}."
-                raise StrangeRecordError(message, why=why, fix=error.fix) from error
-
-        return self._steadily(folder, found)
-
-    def said(self, folder: Path) -> Any:
-        """The record of an artefact as it lies there.
-
-        Raises:
-            NotFoundError, IntegrityError: as `record`.
-        """
-        return self._manifest(folder)["record"]
+        return self._steadily(folder, lambda: self._record(kind, folder))
 
     def arrays(self, folder: Path, names: Collection[str] | None = None) -> Arrays:
         """The arrays of an artefact, or of these names those that there are: only what is read is checked.
@@ -221,13 +213,7 @@ class Artefacts:
         Raises:
             NotFoundError, IntegrityError: as `record`.
         """
-
-        def found() -> ArrayFile:
-            manifest = self._manifest(folder)
-            self._check(folder, manifest)
-            return ArrayFile(folder / ARRAYS, manifest["bytes"], manifest["sha256"])
-
-        return self._steadily(folder, found)
+        return self._steadily(folder, lambda: self._array_file(folder))
 
     def load(self, kind: type[T], folder: Path) -> tuple[T, Arrays]:
         """What an artefact says it is, with its arrays, which belong together.
@@ -235,13 +221,7 @@ class Artefacts:
         Raises:
             NotFoundError, IntegrityError: as `record`.
         """
-        manifest = folder / MANIFEST
-        for _ in range(_TRIES):
-            before = files.stamp(manifest)
-            found = self.record(kind, folder), self.arrays(folder)
-            if files.stamp(manifest) == before:
-                return found
-        raise self._damaged(folder, "it was replaced again and again while it was read")
+        return self._steadily(folder, lambda: (self._record(kind, folder), self._arrays(folder, None)))
 
     def is_whole(self, folder: Path) -> bool:
         """Whether an artefact is there, and its bytes are the ones that were stored."""
@@ -256,28 +236,43 @@ class Artefacts:
         self._whole.clear()
 
     def _steadily(self, folder: Path, read: Callable[[], T]) -> T:
-        """What `read` gives; again, where the folder was replaced under its hands."""
-        for again in range(_TRIES):
-            before = files.stamp(folder / MANIFEST)
+        """What `read` gives, or how it fails, of an artefact that nobody replaces meanwhile."""
+        manifest = folder / MANIFEST
+        for _ in range(_TRIES):
+            before = files.stamp(manifest)
+            if before is None and files.mended(folder):
+                before = files.stamp(manifest)
             try:
-                return read()
+                found = read()
             except (IntegrityError, NotFoundError):
-                if before is None:  # for good, or between two steps of somebody who replaces it
-                    if not files.mended(folder) and again:
-                        raise
-                elif files.stamp(folder / MANIFEST) == before:
+                if files.stamp(manifest) == before:
                     raise
-        return read()
+            else:
+                if files.stamp(manifest) == before:
+                    return found
+        raise _damaged(folder, "it was replaced again and again while it was read")
+
+    def _record(self, kind: type[T], folder: Path) -> T:
+        said = self._manifest(folder)["record"]
+        try:
+            return decode(kind, said)
+        except IntegrityError as error:
+            raise StrangeRecordError(folder, said, error.why) from error
+
+    def _array_file(self, folder: Path) -> ArrayFile:
+        manifest = self._manifest(folder)
+        self._check(folder, manifest)
+        return ArrayFile(folder / ARRAYS, manifest["bytes"], manifest["sha256"])
 
     def _manifest(self, folder: Path) -> dict[str, Any]:
         try:
             manifest = json.loads((folder / MANIFEST).read_bytes())
         except ValueError as error:
-            raise self._damaged(folder, "the manifest is not JSON") from error
+            raise _damaged(folder, "the manifest is not JSON") from error
         except OSError as error:
             raise _unreadable(folder, error) from error
         if not isinstance(manifest, dict) or manifest.pop("seal", None) != _seal(folder, manifest):
-            raise self._damaged(folder, "the manifest is not the one that was stored here")
+            raise _damaged(folder, "the manifest is not the one that was stored here")
         return manifest
 
     def _check(self, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -289,7 +284,7 @@ class Artefacts:
         except OSError as error:
             raise _unreadable(folder, error) from error
         if not whole:
-            raise self._damaged(folder, "the bytes of the arrays are not the ones that were stored")
+            raise _damaged(folder, "the bytes of the arrays are not the ones that were stored")
         self._whole[folder] = stamp
 
     def _is_checked(self, folder: Path) -> bool:
@@ -307,17 +302,12 @@ class Artefacts:
         except OSError as error:
             raise _unreadable(folder, error) from error
         except SafetensorError as error:
-            raise self._damaged(folder, f"the arrays cannot be read ({error})") from error
+            raise _damaged(folder, f"the arrays cannot be read ({error})") from error
         if not self._is_checked(folder):
             for name, array in found.items():
                 if _digest_of_array(array) != digests[name]:
-                    raise self._damaged(folder, f"the bytes of {name} are not the ones that were stored")
+                    raise _damaged(folder, f"the bytes of {name} are not the ones that were stored")
         return found
-
-    def _damaged(self, folder: Path, why: str) -> IntegrityError:
-        return IntegrityError(
-            f"a stored file is damaged: {folder}.", why=why, fix=f"{self._remedy(folder)} makes it again"
-        )
 
 
 def _laid_out(
@@ -341,6 +331,15 @@ def _digest_of_array(array: NDArray[Any]) -> str:
 
 def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
     return digest_of([folder.name, manifest])
+
+
+def _damaged(folder: Path, why: str) -> IntegrityError:
+    remedy = "zoo tune" if _is_trial(folder) else "zoo probe"
+    return IntegrityError(f"a stored file is damaged: {folder}.", why=why, fix=f"{remedy} makes it again")
+
+
+def _is_trial(folder: Path) -> bool:
+    return kind_of(folder / MANIFEST) == KINDS[Trial]
 
 
 def _unreadable(folder: Path, error: OSError) -> IntegrityError | NotFoundError:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from zookeeper.errors import StorageError
-from zookeeper.plain import refusal
+from zookeeper.plain import refusal, size
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What file systems say that cannot do a thing at all, where others can.
@@ -42,22 +42,22 @@ def disk(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write to {path}.", why=refusal(error), fix=fix) from error
 
 
-def demand_space(folder: Path, size: int) -> None:
+def demand_space(folder: Path, n: int) -> None:
     """Refuse to begin what cannot be finished.
 
     Args:
         folder: that is there.
-        size: bytes that are going to be written into it.
+        n: bytes that are going to be written into it.
 
     Raises:
         StorageError: there is less space.
     """
     with disk(folder):
         free = shutil.disk_usage(folder).free
-    if size > free:
+    if n > free:
         raise StorageError(
             f"cannot write to {folder}.",
-            why=f"no space left: it takes {_shown(size)}, and {_shown(free)} are free",
+            why=f"no space left: it takes {size(n)}, and {size(free)} are free",
             fix=FIXES["full"],
         )
 
@@ -340,16 +340,6 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _shown(size: int) -> str:
-    """Bytes as people read them."""
-    amount = float(size)
-    for unit in ("B", "KB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:,.1f} TB"
 
 
 def _hidden(path: Path, role: str = "") -> Path:

@@ -164,7 +164,7 @@ class Index:
             except sqlite3.OperationalError as error:
                 raise self._error(error) from error
             except sqlite3.DatabaseError:
-                with claims.held(self.path.with_name(f".{self.path.name}.lock"), lambda _: None):
+                with claims.held(self.path.with_name(f".{self.path.name}.lock"), self._note):
                     self._db = self._mended()
         return self._db
 

@@ -4,39 +4,107 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import evaluate
 import numpy as np
 from datasets import LargeList, List, Value
+from evaluate import loading
 from numpy.typing import NDArray
 
-from zookeeper.errors import NotFoundError, OfflineError, UsageError
-from zookeeper.records import Kind
+from zookeeper.digests import SHA256, digest_like
+from zookeeper.errors import DataError, NotFoundError, OfflineError, UsageError
+from zookeeper.records import Kind, digest_of
 from zookeeper.tuning.ours import Measure, Results, Rows, unfit
 
 # Counting downloads means asking a server that has nothing to do with metrics.
 evaluate.config.HF_UPDATE_DOWNLOAD_COUNTS = False
 
 
-def load(name: str, kind: Kind, *, offline: bool) -> evaluate.EvaluationModule:
-    """A metric of the Hub or of this machine; loading it runs its script.
+@dataclass(frozen=True)
+class Script:
+    """The code of a metric, fetched and not run yet.
 
-    Args:
-        name: as `evaluate.load` takes it.
-        kind: of the labels; of several at once, a metric is loaded as its ``multilabel``.
-        offline: whether what is not on this machine must be in the cache.
-
-    Raises:
-        NotFoundError: there is none.
-        OfflineError: it is not in the cache.
-        UsageError: its script fails.
+    Attributes:
+        name: as it was asked for.
+        module: that it is imported as.
+        digest: of the very files that running it runs, to the byte.
+        known: by `evaluate`, which passes over whatever comes after a ``#``, in a string too.
     """
-    try:
-        with _asking_nobody(offline):
-            return evaluate.load(
-                name, config_name="multilabel" if kind == "labels" else None, keep_in_memory=True
+
+    name: str
+    module: str
+    digest: str
+    known: str
+
+    @classmethod
+    def of(cls, name: str, *, offline: bool) -> Script:
+        """The code of a metric of the Hub or of this machine.
+
+        Args:
+            name: as `evaluate.load` takes it.
+            offline: whether what is not on this machine must be in the cache.
+
+        Raises:
+            NotFoundError: there is none.
+            OfflineError: it is not in the cache.
+            UsageError: it cannot be read, or takes libraries that are not here.
+        """
+        with _said_of(name, offline), _asking_nobody(offline):
+            found = loading.evaluation_module_factory(name)
+            folder = Path(loading.init_dynamic_modules(), *found.module_path.split(".")[1:-1])
+            return cls(name, found.module_path, _digest(folder), found.hash)
+
+    def check(self, digest: str) -> None:
+        """Refuse code that is not what it was.
+
+        Args:
+            digest: that it had, or as an older zoo recorded it, that `evaluate` knew it by.
+
+        Raises:
+            DataError: it has another.
+        """
+        if digest not in (self.digest, self.known):
+            raise DataError(
+                f"the metric {self.name} is not what it was when this was planned.",
+                why="its code has changed; it was not run",
+                fix="plan it again",
             )
+
+    def run(self, kind: Kind, *, offline: bool) -> evaluate.EvaluationModule:
+        """The metric, as `evaluate.load` makes it of its code.
+
+        Args:
+            kind: of the labels; of several at once, a metric is loaded as its ``multilabel``.
+            offline: whether what else it loads must be in the cache.
+
+        Raises:
+            NotFoundError, OfflineError: it loads something that is not there.
+            UsageError: it fails.
+        """
+        with _said_of(self.name, offline), _asking_nobody(offline):
+            made = loading.import_main_class(self.module)
+            metric = made(
+                config_name="multilabel" if kind == "labels" else None, keep_in_memory=True, hash=self.known
+            )
+            metric.download_and_prepare()
+            return metric
+
+
+def _digest(folder: Path) -> str:
+    """Of all code in a folder, by name and content."""
+    return digest_of(
+        {str(path.relative_to(folder)): digest_like(SHA256, path) for path in folder.rglob("*.py")}
+    )
+
+
+@contextmanager
+def _said_of(name: str, offline: bool) -> Iterator[None]:
+    """Turn whatever goes wrong with a metric into an error of ours."""
+    try:
+        yield
     except FileNotFoundError as error:
         if offline:
             raise OfflineError(
@@ -75,7 +143,7 @@ def measure_of(
     """A loaded metric, given what it takes: flat numbers or names, rows of labels, or sentences of tags.
 
     Args:
-        module: of `load`.
+        module: of `Script.run`.
         classes: names of the classes; empty of numbers.
         kind: of the labels.
         metric: as it was asked for; named in errors, of which the measure raises `UsageError`.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from zookeeper.errors import CheckpointError, OutOfMemoryError, UsageError
-from zookeeper.extract import Encoder, Loaded, Windows, compared, load, ranges, theirs
+from zookeeper.extract import Encoder, Loaded, Windows, compared, load, ranges, theirs, windows_of
 from zookeeper.outcomes import told_of
 from zookeeper.plans import Recipe, Setting
 from zookeeper.records import IGNORED, Corpus, Reading, Unit
@@ -166,14 +166,14 @@ class Side:
 
         Args:
             corpora: by name.
-            blank: as `Windows.of`.
+            blank: as `windows_of`.
 
         Raises:
             CheckpointError: with the name of the member.
         """
         with told_of(self.name):
             windows = {
-                source: Windows.of(corpus, self.loaded, self.reading, blank=blank)
+                source: windows_of(corpus, self.loaded, self.reading, blank=blank)
                 for source, corpus in corpora.items()
             }
         return Text(windows, self.loaded.pad, self.loaded.mixes)
@@ -412,7 +412,7 @@ def sizes_of(texts: Sequence[Text], source: str) -> Ints:
 
 def _nothing(loaded: Loaded, reading: Reading) -> dict[str, Any]:
     """What an encoder takes of a text without words, which is one row."""
-    windows = Windows.of(Corpus(((),), "sentence"), loaded, reading, blank=True)
+    windows = windows_of(Corpus(((),), "sentence"), loaded, reading, blank=True)
     return Text({"": windows}, loaded.pad, loaded.mixes).inputs("", np.array([0]))
 
 

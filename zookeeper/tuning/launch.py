@@ -23,6 +23,8 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from zookeeper.errors import TerminatedError, UsageError, ZooError
+from zookeeper.plain import encode
+from zookeeper.plans import Request
 from zookeeper.team import ERRORS, PARENT, WORLD, found_error
 
 
@@ -35,6 +37,32 @@ def check_gpus(wanted: int) -> None:
     there = torch.accelerator.device_count()
     if wanted > there:
         raise UsageError(f"{wanted} GPUs were asked for, there are {there} here.", fix="--cpu-processes N")
+
+
+def carry_out(
+    request: Request, processes: int, *, gpus: bool, tracker: str | None, environment: Mapping[str, str]
+) -> None:
+    """Have several processes do what a request asks for; they store what comes of it.
+
+    Args:
+        request: what.
+        processes: how many.
+        gpus: whether each takes a GPU.
+        tracker: that they report to, if any.
+        environment: the settings of the zoo.
+
+    Raises:
+        ZooError, KeyboardInterrupt: as `start`.
+    """
+    with tempfile.TemporaryDirectory(prefix="zoo-request-") as folder:
+        path = Path(folder) / "request.json"
+        path.write_bytes(encode(request))
+        start(
+            ["tune", "--apply", str(path), *(["--tracker", tracker] if tracker else [])],
+            processes,
+            gpus=gpus,
+            environment=dict(environment) | ({} if gpus else {"ZOO_DEVICE": "cpu"}),
+        )
 
 
 def start(arguments: Sequence[str], processes: int, *, gpus: bool, environment: Mapping[str, str]) -> None:

@@ -71,7 +71,7 @@ class Judge:
     Attributes:
         metric: as it was asked for.
         kind: of the labels.
-        script: SHA-256 of the script that was loaded for it; None of a metric of ours.
+        script: SHA-256 of the code that was run for it; None of a metric of ours.
     """
 
     metric: str
@@ -88,6 +88,7 @@ class Judge:
         classes: Sequence[str],
         kind: Kind,
         *,
+        script: str | None = None,
         offline: bool = False,
     ) -> Judge:
         """The judge for a metric, tried out on made-up labels, so that one that does not fit fails at once.
@@ -99,23 +100,28 @@ class Judge:
                 arguments, as in ``f1?average=macro``; a leading ``-`` makes larger better, as in ``-mse``.
             classes: names of the classes; empty of numbers.
             kind: of the labels.
+            script: what the digest of its code must be, which is looked at before any of it is run; None to
+                take what is there.
             offline: whether a metric of the Hub must be in the cache.
 
         Raises:
+            DataError: its code has another digest.
             NotFoundError: there is no such metric.
             OfflineError: it is not in the cache.
             UsageError: it cannot be loaded, does not go with such labels, or gives no such number.
         """
         parts = _Asked.parse(metric)
-        script = None
         if parts.name in METRICS:
-            measure = _ours(parts, classes, kind)
+            script, measure = None, _ours(parts, classes, kind)
         else:
-            from zookeeper.tuning.foreign import load, measure_of
+            from zookeeper.tuning.foreign import Script, measure_of
 
-            module = load(parts.name, kind, offline=offline)
+            code = Script.of(parts.name, offline=offline)
+            if script is None:
+                script = code.digest
+            code.check(script)
+            module = code.run(kind, offline=offline)
             measure = measure_of(module, classes, kind, metric=metric, options=parts.options)
-            script = module._hash
         made_up = _made_up(len(classes), kind)
         results = measure(made_up, made_up, np.array([len(made_up)]))
         judge = cls(metric, kind, script, measure, _key_of(parts, results), parts.sign)

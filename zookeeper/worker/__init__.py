@@ -12,7 +12,8 @@ This side of it loads no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +24,15 @@ from numpy.typing import NDArray
 
 from zookeeper import hardware
 from zookeeper.blocks import Block
-from zookeeper.plain import plain
+from zookeeper.plain import decode, plain
 from zookeeper.records import Corpus, Reading
 from zookeeper.worker import reasons, wire
 from zookeeper.worker.cuts import Cuts
 from zookeeper.worker.keeper import FORKS, Keeper, Server
+from zookeeper.worker.walls import Walls
 from zookeeper.worker.wire import NonsenseError
 
-__all__ = ["Cuts", "Limits", "convert", "prepare", "read", "stop"]
+__all__ = ["Cuts", "Limits", "Walls", "convert", "look", "prepare", "read", "stop"]
 
 _SHARE = 0.8  # of the machine's memory that checkpoints may take together
 _COPIES, _BASE = 3, 2**31  # of the weights: as stored, in single precision, and while they are cast
@@ -38,6 +40,7 @@ _MOST_WRITTEN = 2**27  # bytes of a file, such as the copy of a tokenizer
 _MOST_ANSWERED = 2**28  # bytes of a frame
 _MOST_LAYERS, _MOST_WIDE, _MOST_CLASSES = 514, 2**16, 1024  # as checkpoints may have that are loaded
 _WEIGHTS = (".safetensors", ".bin")
+_ROWS = (wire.WINDOWS, wire.PROGRESS, wire.BLOCK)
 
 _KEEPER = Keeper()
 
@@ -119,6 +122,7 @@ def read(
     """
     job = {
         "task": "read",
+        "folder": str(folder.absolute()),
         "reading": plain(reading),
         "head": head,
         "device": device,
@@ -128,7 +132,7 @@ def read(
     text = json.dumps({"sentences": corpus.sentences, "unit": corpus.unit}).encode()
     frames = {wire.CORPUS: text, wire.WINDOWS: windows}
     check = _Check(corpus.n_rows, head=head, every=reading.layer == "all")
-    with _believed(), closing(_answers(folder, job, frames, limits, family)) as answers:
+    with _believed(), closing(_answers(job, frames, limits, family, kinds=_ROWS)) as answers:
         for number, (kind, data) in enumerate(answers):
             if kind == wire.WINDOWS:
                 if number or windows:
@@ -154,13 +158,37 @@ def convert(folder: Path, into: Path, limits: Limits = Limits()) -> None:
     """
     job = {
         "task": "convert",
+        "folder": str(folder.absolute()),
         "into": str(into.absolute()),
         "memory": limits.bytes_for(folder),
         "file_size": 2 * _weights(folder) + _MOST_WRITTEN,
     }
-    with _believed(), closing(_answers(folder, job, {}, limits, None)) as answers:
+    with _believed(), closing(_answers(job, {}, limits)) as answers:
         for _ in answers:
             raise NonsenseError("rows, where there are none")
+
+
+def look(limits: Limits = Limits()) -> Walls:
+    """Have a worker that opens nothing say which walls stand around it.
+
+    Args:
+        limits: of memory and of time.
+
+    Raises:
+        CheckpointError: it cannot be started, or dies of what would be the death of any.
+    """
+    with tempfile.NamedTemporaryFile(prefix="zoo-") as forbidden:
+        job = {
+            "task": "look",
+            "forbidden": forbidden.name,
+            "memory": limits.memory or _BASE,
+            "file_size": _MOST_WRITTEN,
+        }
+        with _believed(), closing(_answers(job, {}, limits, kinds=(wire.WALLS,))) as answers:
+            said = [bytes(data) for _, data in answers]
+    if len(said) != 1:
+        raise reasons.nonsense(NonsenseError("walls more or less than once"))
+    return decode(Walls, json.loads(said[0]))
 
 
 class _Check:
@@ -240,9 +268,14 @@ def _believed() -> Iterator[None]:
 
 
 def _answers(
-    folder: Path, job: Mapping[str, Any], frames: Mapping[bytes, bytes], limits: Limits, family: str | None
+    job: Mapping[str, Any],
+    frames: Mapping[bytes, bytes],
+    limits: Limits,
+    family: str | None = None,
+    *,
+    kinds: Collection[bytes] = (),
 ) -> Generator[tuple[bytes, memoryview]]:
-    """Frames of windows, progress and rows that a worker sends, until it says that it is done.
+    """Frames that a worker sends, all of some kinds, until it says that it is done.
 
     Raises:
         CheckpointError: it met an error, died, or was not heard of for too long.
@@ -252,7 +285,7 @@ def _answers(
     server = _KEEPER.server(limits.threads) if FORKS else Server(limits.threads, forks=False)
     with server.worker(family, limits.patience) as worker:
         try:
-            worker.ask(wire.JOB, json.dumps({**job, "folder": str(folder.absolute())}).encode())
+            worker.ask(wire.JOB, json.dumps(job).encode())
             for kind, data in frames.items():
                 worker.ask(kind, data)
             while True:
@@ -261,7 +294,7 @@ def _answers(
                     return
                 if kind == wire.FAULT:
                     raise reasons.fault(answer, memory)
-                if kind not in (wire.WINDOWS, wire.PROGRESS, wire.BLOCK):
+                if kind not in kinds:
                     raise NonsenseError(f"a frame of the kind {kind!r}")
                 begun = kind != wire.WINDOWS
                 yield kind, answer

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -12,9 +14,10 @@ from typing import Any
 from zookeeper.blocks import Block
 from zookeeper.errors import CheckpointError, ZooError
 from zookeeper.extract import Windows, read
-from zookeeper.plain import decode, shortened
+from zookeeper.plain import decode, plain, shortened
 from zookeeper.records import Corpus, Reading
-from zookeeper.worker import reasons, walls, wire
+from zookeeper.worker import granted, reasons, walls, wire
+from zookeeper.worker.landlock import Access, Grant
 
 _MOST = 2**40  # who asks is trusted
 _LONGEST = 10_000  # characters of what is said of an error
@@ -25,13 +28,30 @@ _MOST_SHARED = 2**26  # bytes of windows that others may use as well
 def work(channel: socket) -> None:
     """Do the job that is asked for on a channel, and answer on it."""
     job = json.loads(bytes(_expected(channel, wire.JOB)))
-    walls.close(memory=job["memory"], file_size=job["file_size"])
+    standing = walls.close(
+        memory=job["memory"],
+        file_size=job["file_size"],
+        grants=_grants(job),
+        connect=job.get("device", "cpu") != "cpu",
+    )
     try:
-        _JOBS[job["task"]](channel, job)
+        _JOBS[job["task"]](channel, job | {"walls": plain(standing)})
     except Exception as error:
         wire.send(channel, wire.FAULT, json.dumps(_fault(error)).encode())
     else:
         wire.send(channel, wire.END)
+
+
+def _grants(job: Mapping[str, Any]) -> Iterator[Grant]:
+    """All files that a job takes."""
+    yield from granted.libraries()
+    yield tempfile.gettempdir(), Access.WRITE
+    if "device" in job:
+        yield from granted.device(job["device"])
+    if "folder" in job:
+        yield from granted.checkpoint(Path(job["folder"]), pickled="into" in job)
+    if "into" in job:
+        yield job["into"], Access.WRITE
 
 
 def _read(channel: socket, job: Mapping[str, Any]) -> None:
@@ -81,7 +101,20 @@ def _convert(channel: socket, job: Mapping[str, Any]) -> None:
     convert(Path(job["folder"]), Path(job["into"]))
 
 
-_JOBS: Mapping[str, Callable[[socket, Mapping[str, Any]], None]] = {"read": _read, "convert": _convert}
+def _look(channel: socket, job: Mapping[str, Any]) -> None:
+    """Say which walls stand; one that should keep a file from this process and does not is none."""
+    found = dict(job["walls"])
+    with suppress(OSError):
+        Path(job["forbidden"]).read_bytes()
+        found["landlock"] = 0
+    wire.send(channel, wire.WALLS, json.dumps(found).encode())
+
+
+_JOBS: Mapping[str, Callable[[socket, Mapping[str, Any]], None]] = {
+    "read": _read,
+    "convert": _convert,
+    "look": _look,
+}
 
 
 def _expected(channel: socket, kind: bytes) -> memoryview:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from zookeeper.extract.preloading import preload
-from zookeeper.worker import inside, walls
+from zookeeper.worker import granted, inside, walls
 from zookeeper.worker.wire import NUMBER
 
 _LONGEST_REQUEST = 4096
@@ -44,6 +44,7 @@ def serve(control: socket.socket, *, parent: int, forks: bool) -> None:
     """
     signal.signal(signal.SIGTERM, _end)
     walls.adopt()
+    granted.libraries()
     gc.collect()
     gc.freeze()  # so that workers share the pages of what is loaded here
     workers: dict[int, _Worker] = {}

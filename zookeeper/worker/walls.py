@@ -1,6 +1,9 @@
-"""What closes the room: limits of the system, no network, and a tripwire.
+"""What closes the room: limits of the system, no network, no files but those granted, and a tripwire.
 
-None of it is a boundary against a fault in torch or a tokenizer that lets native code run: who expects that
+There are two walls against the network, because many a system allows but one of them.
+
+Native code that a fault in torch or a tokenizer lets run steps over the tripwire and meets the walls, as far
+as the system has them. It is still a process of the user's: who expects it to get through the kernel as well
 runs zoo as another user, or in a virtual machine. What such code starts falls to the server and is ended with
 its worker, or with the server; only where the server is killed before it can do so may it live on.
 """
@@ -13,10 +16,13 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from zookeeper.worker import calls, landlock
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -26,6 +32,24 @@ _REFUSED = re.compile(
     r"os\.(system|exec|fork|forkpty|posix_spawn|spawn|startfile)|subprocess\.Popen|pty\.spawn"
     r"|socket\.(connect|bind|sendto|sendmsg|getaddrinfo|gethostbyname|gethostbyaddr|getnameinfo)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """Which walls stand around a process.
+
+    Attributes:
+        alone: whether it is in a network of its own, which leads nowhere.
+        sockets: whether it can make no sockets but those between processes of this machine.
+        landlock: the version of Landlock by which files, and from version 4 on TCP, are kept from it; 0 where
+            they are not.
+        memory: whether it can take no more memory than it may.
+    """
+
+    alone: bool
+    sockets: bool
+    landlock: int
+    memory: bool
 
 
 def end_with(parent: int) -> None:
@@ -46,28 +70,41 @@ def adopt() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def close(*, memory: int, file_size: int) -> None:
+def close(*, memory: int, file_size: int, grants: Iterable[landlock.Grant], connect: bool = False) -> Walls:
     """Close the room around this process, for good.
 
     Args:
         memory: bytes that it may take from here on.
         file_size: bytes of the largest file that it may write.
+        grants: all files that it may open from here on.
+        connect: whether it may connect to other processes of this machine, as drivers of devices may have to.
+
+    Returns:
+        The walls that the system could put up.
     """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, file_size)
     _limit(resource.RLIMIT_NOFILE, _MOST_FILES)
     # Not the address space: what is only mapped from a file, such as weights, costs none.
-    _limit(resource.RLIMIT_DATA, _taken() + memory)
-    _leave_the_network()
+    capped = _limit(resource.RLIMIT_DATA, _taken() + memory)
+    walls = Walls(
+        alone=_leave_the_network(),
+        sockets=calls.give_up_sockets(connect=not connect),
+        landlock=landlock.restrict(grants),
+        memory=capped,
+    )
     sys.addaudithook(_tripwire())
+    return walls
 
 
-def _limit(kind: int, value: int) -> None:
-    """Lower a limit, as far as the system knows it."""
+def _limit(kind: int, value: int) -> bool:
+    """Lower a limit, as far as the system knows it; whether it does."""
     highest = resource.getrlimit(kind)[1]
     lowered = value if highest == resource.RLIM_INFINITY else min(value, highest)
     with suppress(ValueError, OSError):
         resource.setrlimit(kind, (lowered, lowered))
+        return True
+    return False
 
 
 def _taken() -> int:
@@ -78,16 +115,20 @@ def _taken() -> int:
     return 0
 
 
-def _leave_the_network() -> None:
-    """Move into a network of its own that leads nowhere, where the system allows it."""
+def _leave_the_network() -> bool:
+    """Move into a network of its own that leads nowhere, where the system allows it; whether it does."""
     if sys.platform != "linux":
-        return
+        return False
     unshare: Callable[[int], int] = ctypes.CDLL(None).unshare
     user = os.geteuid()
     # With a user of its own only if need be: root would lose the right to read files of others.
-    if unshare(_CLONE_NEWNET) != 0 and unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0:
-        with suppress(OSError):
-            Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+    if unshare(_CLONE_NEWNET) == 0:
+        return True
+    if unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        return False
+    with suppress(OSError):
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+    return True
 
 
 def _tripwire() -> Callable[[str, tuple[Any, ...]], None]:

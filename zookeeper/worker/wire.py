@@ -15,6 +15,10 @@ and then with any number of
     P   rows that were begun since the last, 8 bytes
     B   some rows: the length of a header in 4 bytes, the header as JSON, and the arrays that it names
 
+or, if it was only to look around, with
+
+    L   the walls that stand, as JSON
+
 and at the end one of
 
     F   what went wrong, as JSON
@@ -36,7 +40,7 @@ from numpy.typing import NDArray
 
 from zookeeper.blocks import Block
 
-JOB, CORPUS, WINDOWS, PROGRESS, BLOCK, FAULT, END = b"J", b"C", b"W", b"P", b"B", b"F", b"E"
+JOB, CORPUS, WINDOWS, PROGRESS, BLOCK, WALLS, FAULT, END = b"J", b"C", b"W", b"P", b"B", b"L", b"F", b"E"
 NUMBER = struct.Struct("<q")
 
 _HEAD = struct.Struct("<cQ")
