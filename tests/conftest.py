@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ from tiny import FAMILIES, TEXT, make_checkpoint
 from typer.testing import CliRunner
 
 from zookeeper.cli import app
+
+pytest_plugins = ["stores"]
 
 _connect = socket.socket.connect
 
@@ -77,9 +80,13 @@ Zoo = Callable[..., Result]
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     """Runs a command line in a zoo of its own: ``zoo("add", "roberta-base")``."""
-    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return _zoo_in(tmp_path, monkeypatch)
+
+
+def _zoo_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    monkeypatch.setenv("ZOO_HOME", str(folder / "home"))
+    monkeypatch.setenv("ZOO_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
 
     def run(*args: object, stdin: str | None = None) -> Result:
         done = CliRunner().invoke(app, [str(arg) for arg in args], input=stdin)
@@ -88,6 +95,32 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
         return Result(done.exit_code, done.stdout, done.stderr)
 
     return run
+
+
+def done_once(folder: Path, *commands: tuple[object, ...]) -> Path:
+    """The folder of a zoo in which commands were run; tests work in copies of it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        zoo = _zoo_in(folder, monkeypatch)
+        for command in commands:
+            done = zoo(*command)
+            assert done.exit_code == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def probed_once(
+    tmp_path_factory: pytest.TempPathFactory, checkpoints: dict[str, Path], probe_file: Path
+) -> Path:
+    """Folder of a zoo with features of all families. Not to be written to."""
+    folder = tmp_path_factory.mktemp("probed")
+    return done_once(folder, ("add", *checkpoints.values()), ("probe", "-p", probe_file))
+
+
+@pytest.fixture
+def probed(zoo: Zoo, probed_once: Path, tmp_path: Path) -> Zoo:
+    """A zoo with features of all families."""
+    shutil.copytree(probed_once, tmp_path, dirs_exist_ok=True)
+    return zoo
 
 
 @pytest.fixture

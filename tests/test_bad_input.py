@@ -14,14 +14,6 @@ from conftest import Result, Zoo
 from safetensors.numpy import load_file, save_file
 
 
-@pytest.fixture
-def probed(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path) -> Zoo:
-    """A zoo with features of all families."""
-    zoo("add", *checkpoints.values())
-    assert zoo("probe", "-p", probe_file).exit_code == 0
-    return zoo
-
-
 def refused(done: Result, exit_code: int, *words: str) -> None:
     assert done.exit_code == exit_code, done.stderr
     assert "error:" in done.stderr

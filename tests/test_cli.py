@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Zoo
+from conftest import Zoo, done_once
 
 from zookeeper.plain import spelt_out
 
@@ -19,18 +20,23 @@ MEASURE = ["probe", "covariance", "neighbours", "select", "rank", "plot"]
 COMMANDS = [*COLLECT, *MEASURE, "tune", "runs", "recipes", "card", "push", "verify", "gc", "demo"]
 
 
-@pytest.fixture
-def measured(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path, target_folder: Path) -> Zoo:
-    """A zoo in which every step was done once."""
-    for command in (
-        ("add", *checkpoints.values()),
-        ("probe", "-p", probe_file),
+@pytest.fixture(scope="session")
+def measured_once(tmp_path_factory: pytest.TempPathFactory, probed_once: Path, target_folder: Path) -> Path:
+    """Folder of a zoo in which every step was done once. Not to be written to."""
+    folder = tmp_path_factory.mktemp("measured")
+    shutil.copytree(probed_once, folder, dirs_exist_ok=True)
+    return done_once(
+        folder,
         ("select", "-k", "2"),
         ("rank", "-t", target_folder),
         ("tune", "-t", target_folder, "@selection", "--seeds", "1"),
-    ):
-        done = zoo(*command)
-        assert done.exit_code == 0, done.stderr
+    )
+
+
+@pytest.fixture
+def measured(zoo: Zoo, measured_once: Path, tmp_path: Path) -> Zoo:
+    """A zoo in which every step was done once."""
+    shutil.copytree(measured_once, tmp_path, dirs_exist_ok=True)
     return zoo
 
 

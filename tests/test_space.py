@@ -25,14 +25,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [make_checkpoint("bert", root / f"bert-{seed}", seed=seed) for seed in range(6)]
 
 
-@pytest.fixture
-def probed(zoo: Zoo, checkpoints: dict[str, Path], probe_file: Path) -> Zoo:
-    """A zoo with features of all families."""
-    zoo("add", *checkpoints.values())
-    assert zoo("probe", "-p", probe_file).exit_code == 0
-    return zoo
-
-
 def matrix_of(done: Result) -> np.ndarray:
     assert done.exit_code == 0, done.stderr
     return np.array(done.json["matrix"])
