@@ -67,6 +67,27 @@ def test_when_something_was_added_is_in_no_lock() -> None:
     assert Lock("0", (pinned(added_at="2026-01-01"),)).text == Lock("0", (pinned(),)).text
 
 
+def test_what_there_is_nothing_to_say_of_takes_no_line() -> None:
+    text = Lock("0", (pinned(aliases=("b", "a"), tags=("z", "y")),)).text
+    entry = json.loads(text)["checkpoints"][0]
+    assert list(entry)[-1] == "files", "the longest comes last"
+    assert entry.keys() == {"repo_id", "asked", "commit", "aliases", "tags", "files"}
+    assert (entry["aliases"], entry["tags"]) == (["a", "b"], ["y", "z"])
+
+
+def test_folders_of_the_machine_that_wrote_it_are_known() -> None:
+    folder = pinned("/home/me/mine")
+    assert lockfile.read(Lock("0", (pinned(), folder)).text).folders == (folder,)
+
+
+def test_an_editor_that_puts_a_mark_before_a_text_does_no_harm() -> None:
+    text = Lock("0", (pinned(),)).text
+    assert lockfile.is_lock(f"\ufeff{text}")
+    assert lockfile.read(f"\ufeff{text}") == lockfile.read(text)
+    assert not lockfile.is_lock("\ufefforg/bert\n")
+    assert lockfile.names_of("\ufefforg/bert\n") == ["org/bert"]
+
+
 def test_what_is_read_is_what_was_written() -> None:
     whole = pinned(
         architecture="BertModel",
@@ -141,9 +162,84 @@ def test_no_file_of_a_folder_lies_elsewhere(path: str) -> None:
     assert "no file of a repository" in str(refused.value.why)
 
 
+def test_a_refusal_says_which_entry_by_number_and_name() -> None:
+    bad = [entry_of(pinned()) | {"parameters": -1}, "me/bert"]
+    for entries, name, why in ((bad, "org/bert", "it has less than no"), (bad[1:], "me/bert", "no object")):
+        with pytest.raises(DataError) as refused:
+            lockfile.read(lock_of(*entries))
+        assert refused.value.message == f'checkpoint 1 of the lock, "{name}", is no pin.'
+        assert why in str(refused.value.why)
+    with pytest.raises(DataError) as refused:
+        lockfile.read(lock_of(schema="zoo.lock/2"))
+    assert '"zoo.lock/2"' in str(refused.value.why)
+    with pytest.raises(DataError) as refused:
+        lockfile.read(_change(files=[*bad[0]["files"], *_odd("adapter.py", "modeling.py")])())
+    assert '"adapter.py"' in str(refused.value.why)
+    assert "modeling.py" not in str(refused.value.why)
+
+
+def _odd(*names: str) -> list[dict[str, Any]]:
+    return [{"path": name, "size": 1, "digest": SHA256} for name in names]
+
+
+def test_why_it_cannot_be_read_is_for_this_zoo_to_say() -> None:
+    weightless = entry_of(pinned())
+    del weightless["files"][1]
+    said = weightless | {"problem": "it is too large"}
+    once, twice = lockfile.read(lock_of(weightless, said | {"repo_id": "org/other"})).checkpoints
+    assert "weights" in str(once.problem)
+    assert twice.problem == "it is too large"
+
+
+def test_when_it_was_added_elsewhere_is_not_taken_over() -> None:
+    (found,) = lockfile.read(lock_of(entry_of(pinned()) | {"added_at": "2026-01-01"})).checkpoints
+    assert found.added_at == ""
+
+
+DATA = Dataset(Revision("org/data", "main", "b" * 40), (), {})
+BIG = RepoFile("x" * 300, 1 << 50, SHA256)
+
+
+@pytest.mark.parametrize(
+    ("pin", "why"),
+    [
+        (replace(DATA, files=(BIG, replace(BIG, path="empty", size=0))), None),
+        (replace(DATA, files=(replace(BIG, path="x" * 301),)), "no file of a repository"),
+        (replace(DATA, files=(replace(BIG, size=BIG.size + 1),)), "no such size"),
+        (replace(DATA, files=(replace(BIG, path="./config.json"),)), "no file of a repository"),
+        (replace(DATA, files=(replace(BIG, path="a\\b"),)), "no file of a repository"),
+        (replace(DATA, files=(BIG,) * 100_000), "a file twice"),
+        (replace(DATA, files=(BIG,) * 100_001), "too many files"),
+        (replace(DATA, revision=Revision("/home/me/data", "folder", "b" * 40)), "no folder"),
+        (replace(DATA, revision=replace(DATA.revision, asked="v" * 300)), None),
+        (replace(DATA, revision=replace(DATA.revision, asked="v" * 301)), "asked for"),
+        (pinned(license="x" * 10_000, problem="x" * 10_000), None),
+        (pinned(problem="x" * 10_001), "too long"),
+        (pinned(tags=("x" * 10_001,)), "too long"),
+        (pinned(base_models=("org/parent", "x" * 10_001)), "too long"),
+        (pinned(parameters=0, repo_bytes=0), None),
+        (pinned(repo_bytes=-1), "less than no"),
+    ],
+)
+def test_what_is_pinned_has_the_size_of_something_real(pin: Checkpoint | Dataset, why: str | None) -> None:
+    if why is None:
+        lockfile.check(pin)
+        return
+    with pytest.raises(DataError, match=why):
+        lockfile.check(pin)
+
+
+def test_a_lock_has_a_hundred_thousand_entries_at_most() -> None:
+    with pytest.raises(DataError) as refused:
+        lockfile.read(lock_of(*[0] * 100_001))
+    assert "more than 100,000" in str(refused.value.why)
+    with pytest.raises(DataError, match="checkpoint 1 of the lock"):
+        lockfile.read(lock_of(*[0] * 100_000))
+
+
 def test_a_dataset_is_looked_at_too() -> None:
     odd = {"repo_id": "org/data", "asked": "main", "commit": "b" * 40, "files": [{}]}
-    with pytest.raises(DataError, match="dataset 1 of the lock"):
+    with pytest.raises(DataError, match=r"^dataset 1 of the lock"):
         lockfile.read(lock_of(datasets=[odd]))
 
 
@@ -197,6 +293,10 @@ def test_a_list_of_names_may_have_comments() -> None:
     assert lockfile.names_of("# mine\na/b  # the one\n\nc@v1 a/b\n") == ["a/b", "c@v1"]
     with pytest.raises(UsageError):
         lockfile.names_of("# nothing\n")
+    many = [f"m{n}" for n in range(100_000)]
+    assert lockfile.names_of("\n".join(many)) == many
+    with pytest.raises(DataError, match="more than 100,000"):
+        lockfile.names_of("\n".join([*many, "one-more"]))
 
 
 # The commands

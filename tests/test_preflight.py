@@ -31,7 +31,7 @@ from zookeeper.extract.preflight import (
     cleaned_config,
     cleaned_tokenizer,
 )
-from zookeeper.raw import files_of, parsed
+from zookeeper.raw import content_of, files_of, parsed, weights_of
 from zookeeper.records import Corpus, Reading
 
 CORPUS = Corpus(tuple(tuple(line.split()) for line in TEXT[:3]), "word")
@@ -146,8 +146,6 @@ def test_nothing_is_left_behind(
 
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(victim: Victim) -> None:
-    from zookeeper.raw import content_of
-
     os.mkfifo(victim / "pipe")
     with pytest.raises(CheckpointError, match="no file"):
         content_of(victim / "pipe", 100, "pipe")
@@ -193,6 +191,248 @@ def test_an_index_names_a_thousand_shards_at_most() -> None:
         check_index({"weight_map": index}, present)
     del index[names[0]]
     check_index({"weight_map": index}, present)
+
+
+@pytest.mark.parametrize(
+    ("field", "most", "what"),
+    [
+        ("vocab_size", 4_000_000, "words in its vocabulary"),
+        ("n_words", 4_000_000, "words in its vocabulary"),
+        ("num_hidden_layers", 512, "layers"),
+        ("n_layer", 512, "layers"),
+        ("num_blocks", 512, "layers"),
+        ("depth", 512, "layers"),
+        ("block_repeats", 512, "layers"),
+        ("num_attention_heads", 1024, "heads"),
+        ("num_local_experts", 4096, "parts of a layer"),
+        ("conv_groups", 4096, "parts of a layer"),
+        ("group_num", 4096, "parts of a layer"),
+        ("hidden_size", 65_536, "numbers a state"),
+        ("intermediate_size", 65_536, "numbers a state"),
+        ("embedding_size", 65_536, "numbers a state"),
+        ("n_embd", 65_536, "numbers a state"),
+        ("n_inner", 65_536, "numbers a state"),
+        ("head_dim", 65_536, "numbers a state"),
+        ("width", 65_536, "numbers a state"),
+        ("d_model", 65_536, "numbers a state"),
+        ("max_position_embeddings", 2**24, "positions"),
+        ("n_ctx", 2**24, "positions"),
+        ("context", 2**24, "positions"),
+        ("max_length", 2**24, "positions"),
+        ("window", 2**24, "positions"),
+        ("max_seq", 2**24, "positions"),
+        ("eos_token_id", 2**53, "a number of more than 53 bits"),
+    ],
+)
+def test_a_number_may_be_as_large_as_of_the_largest_checkpoints(field: str, most: int, what: str) -> None:
+    for number in (most, -most, True, 0.5):
+        config = {"model_type": "any", "list": [{field: [number]}]}
+        assert cleaned_config(config) == config
+    for number in (most + 1, -most - 1):
+        with pytest.raises(CheckpointError) as caught:
+            cleaned_config({"model_type": "any", "list": [{field: [number]}]})
+        asks = f"asks for {number:,} {what} ({field}); at most {most:,} are read."
+        assert caught.value.message in (f"its config.json {asks}", f"its config.json has {what} ({field}).")
+
+
+def nested(depth: int, field: str = "a") -> dict[str, Any]:
+    """An object in an object, and so on, the innermost in so many others."""
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {field: value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("clean", "name"),
+    [
+        (cleaned_config, "config.json"),
+        (cleaned_tokenizer, "tokenizer.json"),
+        (cleaned_companion, "tokenizer_config.json"),
+    ],
+)
+def test_nothing_is_nested_more_than_sixty_four_deep(clean: Callable[[Any], Any], name: str) -> None:
+    deepest = {"model_type": "any"} | nested(64)
+    assert clean(deepest) == deepest
+    with pytest.raises(CheckpointError) as caught:
+        clean({"model_type": "any"} | nested(65))
+    assert caught.value.message == f"its {name} is nested more than 64 deep."
+
+
+def test_labels_are_too_many_from_ten_thousand_and_one() -> None:
+    bert = {"model_type": "bert"}
+    for n, kept in ((10_000, True), (10_001, False)):
+        names = {str(i): "" for i in range(n)}
+        for labels in ({"num_labels": n}, {"id2label": names}, {"label2id": names}, {"id2label": [""] * n}):
+            assert cleaned_config(bert | labels) == (bert | labels if kept else bert)
+            assert cleaned_config(bert | {"inner": labels}) == bert | {"inner": labels if kept else {}}
+    numbers = {"label2id": {"ten layers": 10**6}, "id2label": {"layers": 10**6}}
+    assert cleaned_config(bert | numbers) == bert | numbers, "names of labels are no fields"
+
+
+@pytest.mark.parametrize("section", ["quantization_config", "compression_config"])
+def test_quantised_weights_are_refused_at_any_depth(section: str) -> None:
+    assert cleaned_config({"model_type": "bert", section: None})
+    for config in ({section: {"bits": 4}}, {"inner": {section: {"bits": 4}}}):
+        with pytest.raises(CheckpointError, match="quantised") as caught:
+            cleaned_config({"model_type": "bert", **config})
+        assert caught.value.why == "weights are read as float64, float32, float16 or bfloat16"
+
+
+def test_a_configuration_that_names_other_weights_or_no_model_is_refused() -> None:
+    for config, why in (
+        ({"model_type": "bert", "transformers_weights": "x.safetensors"}, "names a weight file of its own"),
+        ({}, "names no kind of model"),
+        ({"model_type": ["bert"]}, "names no kind of model"),
+    ):
+        with pytest.raises(CheckpointError, match=why):
+            cleaned_config(config)
+
+
+def test_a_rule_of_a_tokenizer_puts_in_two_hundred_and_fifty_six_characters_at_most() -> None:
+    for field in ("content", "prepend"):
+        rules = {"normalizer": {"normalizers": [{field: "x" * 256}]}, "model": {field: "x" * 999}}
+        rules["added_tokens"] = [{field: "x" * 999}]
+        assert cleaned_tokenizer(rules) == rules
+        with pytest.raises(CheckpointError, match="257 characters"):
+            cleaned_tokenizer({"normalizer": {"normalizers": [{field: "x" * 257}]}})
+    assert cleaned_tokenizer({"padding": {}, "truncation": {}, "version": "1.0"}) == {"version": "1.0"}
+
+
+def test_a_companion_names_no_file_no_code_and_no_template() -> None:
+    bait = ("vocab_file", "merges_path", "init_inputs", "auto_map", "trust_remote_code")
+    config = dict.fromkeys((*bait, "chat_template", "default_chat_template_2"), "x")
+    kept = {"pad_token": "<pad>", "file": "kept", "list": [{"path": "kept"}]}
+    assert cleaned_companion(config | kept | {"deep": [config]}) == kept | {"deep": [{}]}
+
+
+def test_an_index_maps_weights_to_shards_that_are_there() -> None:
+    for index in ({}, {"weight_map": []}, {"weight_map": {"a": "model.safetensors", "b": 1}}):
+        with pytest.raises(CheckpointError) as caught:
+            check_index(index, {})
+        assert caught.value.why == "it maps no weights to files"
+    with pytest.raises(CheckpointError, match=r"no shards of it: 'pytorch_model\.bin'"):
+        check_index({"weight_map": {"a": "pytorch_model.bin"}}, {"pytorch_model.bin": Path("x")})
+
+
+# Files as they lie there
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("config.json", 2**22), ("tokenizer_config.json", 2**22), ("tokenizer.json", 2**26)],
+)
+def test_of_a_file_no_more_is_read_than_any_honest_one_has(victim: Victim, name: str, most: int) -> None:
+    os.truncate(victim / name, most + 1)
+    with pytest.raises(CheckpointError) as caught, admitted(victim.folder):
+        pass
+    assert caught.value.message == f"its {name} has {most + 1:,} bytes; at most {most:,} are read."
+
+
+def test_each_file_gets_in_as_what_it_is(victim: Victim) -> None:
+    bait = {"auto_map": {"": "evil.py"}, "chat_template": "{{ 1 }}", "pad_token": "<pad>"}
+    companions = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    for name in companions:
+        (victim / name).write_text(json.dumps(bait))
+    victim.edit("tokenizer.json", padding={"strategy": "BatchLongest"}, truncation={"max_length": 1})
+    (victim / "vocab.txt").write_text("as it is")
+    with admitted(victim.folder) as door:
+        for name in companions:
+            assert json.loads((door.folder / name).read_text()) == {"pad_token": "<pad>"}
+        assert not {"padding", "truncation"} & json.loads((door.folder / "tokenizer.json").read_text()).keys()
+        assert (door.folder / "vocab.txt").read_text() == "as it is"
+        links = {path.name for path in door.folder.iterdir() if path.is_symlink()}
+        assert links == {"model.safetensors"}, "weights are not copied, and nothing else can change any more"
+    os.truncate(victim / "vocab.txt", 2**26 + 1)
+    with (
+        pytest.raises(CheckpointError, match=r"its vocab\.txt has 67,108,865 bytes"),
+        admitted(victim.folder),
+    ):
+        pass
+
+
+def test_an_index_is_looked_at_before_anything_is_loaded(victim: Victim) -> None:
+    (victim / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../model.safetensors"}}')
+    with pytest.raises(CheckpointError, match="no shards of it"), admitted(victim.folder):
+        pass
+
+
+def test_a_file_may_have_as_many_bytes_as_are_read(tmp_path: Path) -> None:
+    (tmp_path / "some").write_bytes(b"12345")
+    assert content_of(tmp_path / "some", 5, "some") == b"12345"
+    with pytest.raises(CheckpointError, match="has 5 bytes; at most 4"):
+        content_of(tmp_path / "some", 4, "some")
+
+
+def test_a_link_that_takes_the_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "private").write_bytes(b"secret")
+    (tmp_path / "config.json").symlink_to("private")
+    for name in ("config.json", "nothing"):
+        with pytest.raises(CheckpointError, match=f"its {name} cannot be read") as caught:
+            content_of(tmp_path / name, 100, name)
+        assert caught.value.why
+
+
+def test_a_header_may_have_sixteen_mebibytes(victim: Victim) -> None:
+    path = victim / "model.safetensors"
+    for length, why in (
+        (2**24, "cannot be read"),
+        (2**24 + 1, "a header of 16,777,217 bytes"),
+    ):
+        path.write_bytes(length.to_bytes(8, "little") + b"{")
+        os.truncate(path, length)
+        with pytest.raises(CheckpointError, match=why):
+            weights_of({"model.safetensors": path})
+
+
+def test_json_that_is_nested_without_end_is_no_object() -> None:
+    for data in (b"[" * 100_000, b'{"a":' * 100_000, b"[]", b"\xff", b'"text"'):
+        with pytest.raises(CheckpointError, match="its x cannot be read") as caught:
+            parsed(data, "x")
+        assert caught.value.why
+    assert parsed(b'{"a": 1, "a": 2}', "x") == {"a": 2}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_weights_of_every_precision_that_is_read_get_in(victim: Victim, dtype: torch.dtype) -> None:
+    weights = {name: w.to(dtype) for name, w in load_file(victim / "model.safetensors").items()}
+    save_file(weights | {"mask": torch.ones(3, dtype=torch.int8)}, victim / "model.safetensors")
+    with admitted(victim.folder) as door:
+        assert door.weights.shapes["mask"] == (3,)
+        assert door.weights.files == 1
+    save_file(weights | {"a.weight": torch.ones(3, dtype=torch.int8)}, victim / "model.safetensors")
+    with (
+        pytest.raises(CheckpointError, match=r"such as a\.weight \(I8\)"),
+        admitted(victim.folder),
+    ):
+        pass
+
+
+def test_pickles_are_no_files_of_a_checkpoint_unless_they_were_agreed_to(victim: Victim) -> None:
+    pickled(victim)
+    assert "pytorch_model.bin" not in files_of(victim.folder)
+    assert "pytorch_model.bin" in files_of(victim.folder, pickled=True)
+    with pytest.raises(CheckpointError) as caught, admitted(victim.folder):
+        pass
+    assert caught.value.why == "it has no safetensors weights"
+    (victim / "config.json").unlink()
+    with pytest.raises(CheckpointError) as caught, admitted(victim.folder):
+        pass
+    assert caught.value.why == "it has no config.json"
+
+
+@pytest.mark.parametrize("place", ["models--x/snapshots/abc", "models--x/others/abc", "mine/snapshots/abc"])
+def test_only_a_snapshot_of_the_hub_has_blobs_beside_it(victim: Victim, tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    blobs = folder.parent.parent / "blobs"
+    shutil.copytree(victim.folder, folder)
+    blobs.mkdir()
+    (folder / "tokenizer.json").symlink_to(shutil.move(folder / "tokenizer.json", blobs / "1"))
+    if place == "models--x/snapshots/abc":
+        assert files_of(folder)["tokenizer.json"] == (blobs / "1").resolve()
+    else:
+        with pytest.raises(CheckpointError, match=r"tokenizer\.json is a link that leads out"):
+            files_of(folder)
 
 
 json_values = st.recursive(

@@ -486,59 +486,6 @@ def test_what_it_leaves_on_the_disk_goes_with_it(checkpoints: dict[str, Path], c
     assert set(Path(tempfile.gettempdir()).glob("zoo-*")) <= known
 
 
-STRAYS = """
-import os, sys, time
-from pathlib import Path
-from socket import socket
-from zookeeper.worker import inside
-from zookeeper.worker.server import serve
-
-def work(channel):
-    for _ in range(2):  # as native code could: the child of a child, in a group of its own
-        if os.fork():
-            time.sleep(float(Path("seconds").read_text()))
-            return
-        os.setsid()
-    Path("pid").write_text(str(os.getpid()))
-    os.rename("pid", "stray")
-    time.sleep(60)
-
-inside.work = work
-serve(socket(fileno=int(sys.argv[1])), parent=os.getppid(), forks=True)
-"""
-
-
-def test_what_a_worker_started_in_a_group_of_its_own_ends_with_it(tmp_path: Path) -> None:
-    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channel, report = socket.socketpair(), socket.socketpair()
-    seconds, found = tmp_path / "seconds", tmp_path / "stray"
-
-    def stray() -> int:
-        found.unlink(missing_ok=True)
-        socket.send_fds(control, [b'{"family": null}'], [channel[1].fileno(), report[1].fileno(), 2])
-        end = time.monotonic() + 60
-        while not found.exists() and time.monotonic() < end:
-            time.sleep(0.02)
-        return int(found.read_text())
-
-    command = [sys.executable, "-c", STRAYS, str(theirs.fileno())]
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, pass_fds=[theirs.fileno()]) as server:
-        try:
-            seconds.write_text("0.2")
-            assert gone([stray()], 3)
-            assert server.poll() is None
-            seconds.write_text("60")
-            last = stray()
-            assert last in processes()
-            server.terminate()
-            assert gone([last], 3)
-        finally:
-            server.kill()
-            for one in (control, theirs, *channel, *report):
-                one.close()
-
-
 ORPHANS = """
 import sys, time
 from pathlib import Path
