@@ -26,7 +26,16 @@ def test_unknown_checkpoint(probed: Zoo, target_folder: Path) -> None:
     for command in (("show", "robrta"), ("probe", "robrta"), ("rank", "-t", target_folder, "robrta")):
         refused(probed(*command), 1, 'no checkpoint "robrta"', "fix: zoo add robrta")
     refused(probed("add", "./nowhere"), 1, "no folder")
-    refused(probed("rm", "robrta"), 1, "robrta")
+    misnamed = probed("add", "bert/../x")
+    refused(misnamed, 2, "not a name the Hub knows", "why: Repo id must be in the form")
+    assert "argument" not in misnamed.stderr
+    for command in ("rm", "update"):
+        refused(probed(command, "robrta"), 1, "robrta", "fix: zoo ls")
+
+
+@pytest.mark.parametrize("command", [("rank", "-t"), ("tune", "-t"), ("add", "-f"), ("add",), ("reproduce",)])
+def test_a_home_that_nobody_has(zoo: Zoo, command: tuple[str, ...]) -> None:
+    refused(zoo(*command, "~no-such-user/x"), 2, "~no-such-user/x", "nobody of that name has a home")
 
 
 def test_unknown_column(probed: Zoo, target_folder: Path) -> None:

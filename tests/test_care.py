@@ -17,7 +17,6 @@ from conftest import Zoo
 from loopback import LoopbackHub
 
 from zookeeper.errors import StorageError
-from zookeeper.fetcher import converted_at
 from zookeeper.records import BasisSet, FeatureSet
 from zookeeper.reproducing import kept_while_interrupted
 from zookeeper.store import Store, artefacts, files
@@ -62,7 +61,7 @@ def test_what_nothing_names_goes_once_it_is_an_hour_old(probed: Zoo, tmp_path: P
     probed("rm", "bert", "gpt2")
     young = probed("gc", "--yes")
     assert young.table == []
-    assert "left alone" in young.stderr
+    assert "4 items are too young and stay for now" in young.stderr
     age(cache)
     would = probed("gc")
     assert wasted(would) == {"features": 2, "alignments": 1, "jackknives": 1}
@@ -200,13 +199,13 @@ def test_converted_weights_go_with_their_checkpoint(probed: Zoo, tmp_path: Path)
     store.remove(one.revision)
     store.add(replace(one, pickled=True))
     for checkpoint in (one, other):
-        folder = store.cache / converted_at(checkpoint)
+        folder = store.converted(checkpoint)
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"x" * 99)
     age(store.cache)
     assert wasted(probed("gc", "--yes")) == {"converted weights": 1}
-    assert (store.cache / converted_at(one)).exists()
-    assert not (store.cache / converted_at(other)).exists()
+    assert store.converted(one).exists()
+    assert not store.converted(other).exists()
 
 
 @pytest.fixture
@@ -380,7 +379,13 @@ def test_pickles_that_were_agreed_to_stay_so_until_they_are_others(
     folder = tmp_path / "pick"
     shutil.copytree(checkpoints["bert"], folder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    zoo("add", folder, "--allow-pickle")
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "pytorch_model.bin").write_bytes(b"other pickles")
+    commits = [row["COMMIT"] for row in zoo("add", folder, other).table]
+    assert len(set(commits)) == 2
+    (agreed,) = zoo("add", folder, "--allow-pickle").table
+    assert (agreed["COMMIT"], agreed["STATUS"]) == (commits[0], "agreed to its pickles")
+    zoo("rm", other)
     before = zoo("ls").table
     assert zoo("add", folder).table[0]["STATUS"] == "already there"
     assert zoo("ls").table == before

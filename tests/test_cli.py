@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 from conftest import Zoo, done_once
+from rich.console import Console
 
+from zookeeper.cli import output
 from zookeeper.plain import spelt_out
 
 COLLECT = ["add", "ls", "show", "rm"]
@@ -182,12 +185,13 @@ def test_an_exact_copy_counts_once(
 def test_rm_keeps_features_unless_told(measured: Zoo, checkpoints: dict[str, Path], probe_file: Path) -> None:
     assert measured("rm", "bert", "--dry-run").table[0]["STATUS"] == "would be removed"
     assert len(measured("ls").table) == 5
-    measured("rm", "bert")
+    assert "What was measured stays" in measured("rm", "bert").stderr
     assert len(measured("ls").table) == 4
     measured("add", checkpoints["bert"])
     assert measured("probe", "bert", "-p", probe_file).table[0]["STATUS"] == "already there"
-    freed = measured("rm", "bert", "--features").table[0]["FREED"]
-    assert int(freed) > 0
+    removed = measured("rm", "bert", "--features")
+    assert int(removed.table[0]["FREED"]) > 0
+    assert "stays" not in removed.stderr
     measured("add", checkpoints["bert"])
     assert measured("probe", "bert", "-p", probe_file).table[0]["STATUS"] == "done"
 
@@ -201,6 +205,10 @@ def test_the_card_records_what_was_typed(measured: Zoo, target_folder: Path) -> 
 def test_usage_errors_exit_with_2(zoo: Zoo) -> None:
     for command in (("select", "-k", "many"), ("nonsense",), ("rank",), ("select", "--start", "middle")):
         assert zoo(*command).exit_code == 2, command
+    for misuse in (("doctor", "--json", "--nope"), ("select", "-k", "many", "--json"), ("rank", "--json")):
+        done = zoo(*misuse)
+        assert (done.exit_code, done.json["schema"], done.json["exit_code"]) == (2, "zoo.error/1", 2), misuse
+        assert done.json["error"]
 
 
 def test_an_empty_zoo_is_no_error_to_list_but_one_to_use(zoo: Zoo) -> None:
@@ -243,6 +251,34 @@ def test_ctrl_c_says_that_nothing_is_lost(
     done = measured("rank", "-t", target_folder, "--max-examples", "7")
     assert done.exit_code == 130
     assert "goes on from there" in done.stderr
+
+
+def test_ctrl_c_promises_nothing_of_a_command_that_begins_anew(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zookeeper.zoo.Zoo.holdings", interrupted)
+    done = zoo("ls")
+    assert (done.exit_code, done.stderr) == (130, "Stopped.\n")
+
+
+def test_a_command_to_copy_stays_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=30)
+    monkeypatch.setattr(output, "open_console", lambda *, stderr: console)
+    command = "  zoo update FacebookAI/roberta-base --apply"
+    output.say(f"what is said to people is wrapped between words\n{command}")
+    first, *_, last = shown.getvalue().splitlines()
+    assert (first.rstrip(), last) == ("what is said to people is", command)
+
+
+def test_what_is_left_over_of_a_wide_table_is_no_single_column() -> None:
+    titles = "RUN", "TARGET", "MEMBERS", "DATE"
+    columns = [output.Column(title, key=title == "RUN") for title in titles]
+    assert output._parts(columns, [8, 30, 30, 10], 80) == [[0, 1], [0, 2, 3]]
+    assert output._parts(columns, [8, 20, 30, 10], 80) == [[0, 1, 2, 3]]
 
 
 def test_a_bug_is_reported_without_a_traceback(

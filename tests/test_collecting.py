@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,7 +88,8 @@ def test_no_pin_and_no_name_is_lost_and_nothing_is_agreed_to_unasked(
             agreed = one.pickled and name == str(one.revision)
             assert pin.pickled <= agreed or before[name].pickled
             if name in before:
-                assert pin.revision == before[name].revision, "what it follows stays"
+                assert shelf.pins.following(before[name].revision) == pin, "what it followed it follows"
+                assert pin.revision == (one if moving and pin == action.pin else before[name]).revision
         for pin in after.values():
             assert shelf.pins.at(pin.revision) == shelf.pins.following(pin.revision) == pin
         again = decide(one, shelf.pins, typed=typed)
@@ -114,6 +116,39 @@ def test_the_status_says_what_was_done(first: Any, second: Any, says: str) -> No
     shelf = Shelf()
     shelf.do(decide(found(*first), shelf.pins))
     assert decide(found(*second), shelf.pins).says == says
+
+
+def test_a_pin_that_moves_to_anothers_commit_goes_on_following_its_branch() -> None:
+    shelf = Shelf()
+    main = found("org/bert", "main", "a", False, ["bert"])
+    for one in (main, found("org/bert", "v2", "b", False)):
+        shelf.do(decide(one, shelf.pins))
+    shelf.do(decide(found("org/bert", "main", "b", False), shelf.pins, instead=main))
+    (pin,) = shelf.there.values()
+    assert pin == found("org/bert", "main", "b", False, ["bert", "org/bert@v2"])
+    for asked in ("main", "v2"):
+        again = decide(found("org/bert", asked, "c", False), shelf.pins)
+        assert again == Action(f"already there; {asked} is now cccccccc", pin)
+
+
+def test_a_tag_that_is_an_alias_goes_on_meaning_its_commit() -> None:
+    shelf = Shelf()
+    shelf.do(decide(found("org/bert", "main", "a", False), shelf.pins))
+    shelf.do(decide(found("org/bert", "v1", "a", False), shelf.pins, typed="org/bert@v1"))
+    moved = decide(found("org/bert", "v1", "b", False), shelf.pins, typed="org/bert@v1")
+    assert (moved.says, moved.pin.revision.commit) == ("already there; v1 is now bbbbbbbb", "a" * 40)
+    assert not moved.add
+    also = decide(found("org/bert", "v1", "a", False), shelf.pins, typed="bert@v1")
+    assert also.pin.aliases == ("bert@v1", "org/bert@v1")
+
+
+def test_what_can_be_read_now_takes_the_place_of_what_could_not() -> None:
+    shelf = Shelf()
+    better = found("org/bert", "main", "a", False)
+    shelf.do(decide(replace(better, problem="its kind is not known"), shelf.pins))
+    shelf.do(decide(better, shelf.pins))
+    assert list(shelf.there.values()) == [better]
+    assert not decide(replace(better, problem="no weights"), shelf.pins).add
 
 
 def test_what_is_taken_over_or_moved_says_so() -> None:

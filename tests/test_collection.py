@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from zookeeper.collection import Collection, distinct_names, parse
+from zookeeper.collection import Collection, Names, distinct_names, parse
 from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
 from zookeeper.records import Checkpoint, Reading, Revision, Target
 from zookeeper.results import Estimate, Pick, Ranking, Score, Selection
+from zookeeper.settings import Settings
 from zookeeper.store import Store
+from zookeeper.zoo import Zoo
 
 ONE, TWO, THREE = ("1" * 40, "2" * 40, "1a" + "3" * 38)
 
@@ -115,6 +117,32 @@ def test_an_ambiguous_name_lists_what_it_fits(collection: Collection) -> None:
     assert str(caught.value.why).count("openai/gpt2@") == 3
     for commit in (ONE, TWO, THREE):
         assert commit[:8] in str(caught.value.why)
+
+
+def test_what_is_gone_is_not_found_and_what_it_stood_beside_is() -> None:
+    names = Names([BERT, COPY, GPT, GPT_OLD])
+    names.forget(GPT)
+    names.forget(BERT)
+    assert names.find("gpt2") == GPT_OLD
+    assert names.find("bert-base") == COPY
+    with pytest.raises(NotFoundError):
+        names.find("google-bert/bert-base")
+
+
+def test_what_there_is_of_many_is_looked_up_once_to_remove_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo = Zoo(settings=Settings(store.home, store.cache, store.cache / "hub"))
+    looked: list[type] = []
+
+    def noted(kind: type) -> tuple[()]:
+        looked.append(kind)
+        return ()
+
+    monkeypatch.setattr(zoo.store, "all", noted)
+    removed = zoo.remove(["bert-base", "t5-small", "gpt2@v1.0", "t5-small"])
+    assert [outcome.status for outcome in removed] == ["removed"] * 3 + ["failed"]
+    assert len(looked) == len(set(looked))
 
 
 def test_a_commit_prefix_may_be_ambiguous_too(collection: Collection) -> None:

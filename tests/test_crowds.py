@@ -13,7 +13,6 @@ from typing import Any
 import filelock
 import numpy as np
 import pytest
-import stores
 from stores import (
     CHECKPOINT,
     REVISION,
@@ -38,7 +37,6 @@ from zookeeper.store import Store
 from zookeeper.store.truth import Truth
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-full, pattern, places, quick_disk = stores.full, stores.pattern, stores.places, stores.quick_disk
 
 
 def crowd(work: Callable[[int], None]) -> None:
@@ -160,19 +158,19 @@ def compute_in_a_crowd(home: str, cache: str, writers: str, readers: str, keys: 
             store.checkpoints()
         (counted / f"reads-{worker}-{reads}").touch()
 
-    crowd = [context.Process(target=compute, args=(worker,)) for worker in range(int(writers))]
-    crowd += [context.Process(target=read, args=(worker,)) for worker in range(int(readers))]
-    for process in crowd:
+    processes = [context.Process(target=compute, args=(worker,)) for worker in range(int(writers))]
+    processes += [context.Process(target=read, args=(worker,)) for worker in range(int(readers))]
+    for process in processes:
         process.start()
-    for process in crowd[: int(writers)]:
+    for process in processes[: int(writers)]:
         process.join()
     done.set()
-    for process in crowd:
+    for process in processes:
         process.join()
     names = [path.name for path in counted.iterdir()]
     computed = [name.partition("-")[0] for name in names if not name.startswith("reads")]
     reads = sum(int(name.rpartition("-")[2]) for name in names if name.startswith("reads"))
-    codes = [process.exitcode for process in crowd]
+    codes = [process.exitcode for process in processes]
     print(json.dumps({"codes": codes, "computed": sorted(map(int, computed)), "reads": reads}))  # noqa: T201
 
 

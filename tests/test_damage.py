@@ -12,14 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stores
 from stores import DIGEST, FILES, Places, array, features, folder_of, save, save_trial, stored
 
 from zookeeper.errors import IntegrityError
 from zookeeper.records import FeatureSet
 from zookeeper.store import Store
-
-places = stores.places
 
 
 def every_damage(data: bytes) -> Iterator[bytes]:
@@ -79,7 +76,7 @@ def test_verify_says_what_makes_it_again(places: Places) -> None:
         path.write_bytes(bytes(path.stat().st_size))
     found = store.verify().damaged
     assert {Path(path).parts[-4]: why.rpartition("; ")[2] for path, why in found.items()} == {
-        "features": "zoo probe makes it again (of org/name)",
+        "features": "zoo probe -p 'probe, «mots»' makes it again (of org/name)",
         "trials": "zoo tune makes it again",
     }
 

@@ -1224,11 +1224,15 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "form"),
-    [("a.csv", "text,label\n"), ("a.conllu", "# text = a\n"), ("a.conll", "-DOCSTART- O\n\n")],
+    ("name", "form", "said"),
+    [
+        ("a.csv", "text,label\n", "has a header and no rows"),
+        ("a.conllu", "# text = a\n", "is empty"),
+        ("a.conll", "-DOCSTART- O\n\n", "is empty"),
+    ],
 )
-def test_a_file_without_examples_is_empty(tmp_path: Path, name: str, form: str) -> None:
-    with pytest.raises(DataError, match="is empty"):
+def test_a_file_without_examples_is_empty(tmp_path: Path, name: str, form: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
         read(written(tmp_path / name, form))
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stores
 from faults import Fault, open_files
 from stores import (
     ALIGNMENTS,
@@ -47,7 +46,6 @@ from zookeeper.records import FeatureSet
 from zookeeper.store import Store, files
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-full, pattern, places, quick_disk = stores.full, stores.pattern, stores.places, stores.quick_disk
 
 
 _CODES = {

@@ -68,7 +68,10 @@ def test_mending_makes_folders_and_the_index_and_sweeps_and_closes(
     examined: Zoo, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    examined("doctor", "--fix")
+    made = checks(examined("doctor", "--fix", "--json"))
+    assert "made" in made["home"]["says"]
+    assert not made["home"]["mended"], "nothing was broken"
+    assert "--fix" not in made["endpoint"]["says"]
     assert home.is_dir()
     assert (tmp_path / "cache").is_dir()
     examined("add", checkpoints["bert"])
@@ -81,6 +84,7 @@ def test_mending_makes_folders_and_the_index_and_sweeps_and_closes(
     before = checks(examined("doctor", "--json"))
     assert {before[name]["state"] for name in ("index", "leftovers", "home")} == {"warning"}
     mended = checks(examined("doctor", "--fix", "--json"))
+    assert len(list(home.glob("zoo.db.damaged-*"))) == 1, "set aside, and not swept at once"
     assert all(mended[name]["mended"] for name in ("index", "leftovers", "home"))
     after = checks(examined("doctor", "--json"))
     assert {after[name]["state"] for name in ("index", "leftovers", "home")} == {"ok"}
@@ -94,6 +98,7 @@ def test_mending_makes_folders_and_the_index_and_sweeps_and_closes(
     [
         (0o2775, 0o2775, "ok"),
         (0o2777, 0o2775, "ok"),
+        (0o777, 0o755, "ok"),
         (0o775, 0o775, "warning"),
         (0o1777, 0o1777, "warning"),
     ],
@@ -104,7 +109,9 @@ def test_mending_takes_no_rights_from_a_group_and_nothing_from_a_folder_for_all(
     home = tmp_path / "home"
     home.mkdir()
     home.chmod(mode)
-    assert checks(examined("doctor", "--fix", "--json"))["home"]["state"] == state
+    found = checks(examined("doctor", "--fix", "--json"))["home"]
+    assert found["state"] == state
+    assert ("--fix leaves that to you" in found["says"]) == (state == "warning")
     assert home.stat().st_mode & 0o7777 == after
 
 
@@ -115,6 +122,10 @@ def test_a_home_that_is_a_file_is_a_problem_and_the_rest_is_looked_at(examined: 
     assert checks(done)["home"]["state"] == "problem"
     assert "ZOO_HOME" in checks(done)["home"]["fix"]
     assert checks(done)["hardware"]["state"] == "ok"
+    for command in (("ls",), ("show", "bert"), ("probe",)):
+        other = examined(*command)
+        assert other.exit_code == 1, command
+        assert checks(done)["home"]["says"] in other.stderr
 
 
 def test_a_home_that_cannot_be_written_to_is_a_problem(
@@ -125,6 +136,7 @@ def test_a_home_that_cannot_be_written_to_is_a_problem(
     done = examined("doctor", "--json")
     assert done.exit_code == 1
     assert "cannot be written to" in checks(done)["home"]["says"]
+    assert "file system" not in checks(done), "one fault is said once"
 
 
 def test_an_index_of_a_newer_zoo_is_said(examined: Zoo, tmp_path: Path) -> None:
@@ -158,7 +170,10 @@ def test_a_token_that_may_read_only_is_warned_of_and_no_token_is_not(
     assert found["token"]["state"] == "warning"
     assert "zoo push" in found["token"]["says"]
     monkeypatch.setenv("HF_TOKEN", "hf_unknown")
-    assert "did not accept" in checks(examined("doctor", "--json"))["token"]["says"]
+    refused = examined("doctor", "--json")
+    assert refused.exit_code == 1
+    assert checks(refused)["token"]["state"] == "problem"
+    assert "did not accept" in checks(refused)["token"]["says"]
     monkeypatch.delenv("HF_TOKEN")
     assert checks(examined("doctor", "--json"))["token"]["state"] == "ok"
 
@@ -251,16 +266,22 @@ def test_a_worker_is_started_and_says_which_walls_stand(examined: Zoo) -> None:
 @pytest.mark.parametrize(
     ("walls", "said", "advice"),
     [
-        (Walls(True, False, 0, True), "could read your files", "Landlock in"),
-        (Walls(False, False, 7, True), "not taken away, but for TCP", "user namespaces"),
-        (Walls(False, False, 1, True), "watched and not taken away.", "user namespaces"),
-        (Walls(False, True, 7, False), "without a network", "container"),
+        (Walls(True, True, True, 0, True), "could read your files", "Landlock in"),
+        (Walls(False, False, False, 7, True), "not taken away, but for TCP", "user namespaces"),
+        (Walls(False, False, False, 1, True), "watched and not taken away, and", "user namespaces"),
+        (Walls(False, True, True, 7, False), "without a network", "container"),
+        (Walls(True, False, False, 7, True), "could start programs, end yours", "another user"),
+        (
+            Walls(True, True, False, 7, True),
+            "such as a session bus, as connecting to NVIDIA's MPS",
+            "stop MPS",
+        ),
     ],
 )
 def test_a_wall_that_does_not_stand_is_warned_of(
     examined: Zoo, monkeypatch: pytest.MonkeyPatch, walls: Walls, said: str, advice: str
 ) -> None:
-    monkeypatch.setattr(worker, "look", lambda _: walls)
+    monkeypatch.setattr(worker, "look", lambda *_: walls)
     done = examined("doctor", "--json")
     room = checks(done)["room"]
     assert room["state"] == "warning"
@@ -271,7 +292,7 @@ def test_a_wall_that_does_not_stand_is_warned_of(
 def test_a_worker_that_does_not_start_is_a_problem_that_mending_does_not_mend(
     examined: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(_: object) -> Walls:
+    def dies(*_: object) -> Walls:
         raise CheckpointError("it crashed (exit code 1) while it was loaded.", why="No module named 'torch'")
 
     monkeypatch.setattr(worker, "look", dies)

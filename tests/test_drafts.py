@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-import stores
 from faults import open_files
 from safetensors import numpy as safetensors
 from stores import DIGEST, TRIAL, Places, array, features, leftovers, stored
@@ -15,9 +14,6 @@ from zookeeper.errors import StorageError
 from zookeeper.records import FeatureSet
 from zookeeper.results import Trial
 from zookeeper.store import Store
-
-places = stores.places
-
 
 SHAPES = {
     "layers/0": ((3, 2), np.float32),

@@ -21,7 +21,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-import stores
 from faults import Fault
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -48,10 +47,6 @@ from zookeeper.errors import StorageError
 from zookeeper.records import FeatureSet
 from zookeeper.results import Trial
 from zookeeper.store import Store, files
-
-places = stores.places
-HERE = Path(__file__).parent
-
 
 # Kills
 
@@ -228,7 +223,6 @@ def cut_power(root: Path, chance: random.Random, sync: str) -> tuple[list[str], 
         pytest.skip("nothing may be mounted here")
     places = mounted / "home", mounted / "cache"
     code = "import sys, test_durability; test_durability.write_until_killed(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, *map(str, places), sync]
     try:
         command = [sys.executable, "-c", code, *map(str, places), sync]
         with subprocess.Popen(

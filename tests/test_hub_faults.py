@@ -171,6 +171,12 @@ FAULTS = {
         said=("who is Bearer ***?",),
     ),
     "gone since": Fault("probe", lambda hub: hub.remove("model", "me/bert"), 1, said=("no ",)),
+    "rewritten since": Fault(
+        "probe",
+        failing(404, "resolve", headers={"X-Error-Code": "RevisionNotFound"}),
+        1,
+        said=("no longer on the Hub", "fix: zoo update me/bert --apply"),
+    ),
     "private since": Fault(
         "probe", failing(401, WEIGHTS, headers={"X-Error-Code": "RepoNotFound"}), 1, said=("private",)
     ),

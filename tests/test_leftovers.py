@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stores
 from stores import DIGEST, RUN, TRIAL, Places, features, folder_of, leftovers, save, save_trial, tree, trial
 
 from zookeeper.records import FeatureSet
 from zookeeper.results import Trial
 from zookeeper.store import Store
-
-places = stores.places
 
 
 def test_what_others_are_writing_is_not_left_behind(places: Places) -> None:
@@ -28,6 +25,23 @@ def test_what_others_are_writing_is_not_left_behind(places: Places) -> None:
         assert Store(*places).leftovers(0) == Store(*places).sweep(0) == []
         draft.keep(features(1))
     assert store.verify().damaged == {}
+
+
+def test_what_was_taken_out_of_its_place_is_put_back_by_listing_alone(
+    places: Places,
+) -> None:
+    save(Store(*places), 1)
+    folder = folder_of(places, 1)
+    folder.rename(folder.with_name(f".{DIGEST}.{'0' * 32}.old"))
+    (places[0] / "zoo.db").unlink()
+    before = tree(places)
+    store = Store(*places)
+    assert store.verify().damaged == {}
+    assert store.leftovers(0) == store.strange() == []
+    assert tree(places) == before, "to look after it changes nothing"
+    assert store.all(FeatureSet) == (features(1),)
+    assert leftovers(places) == []
+    assert folder.is_dir()
 
 
 def old(path: Path, hours: float = 2) -> Path:

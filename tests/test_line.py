@@ -58,10 +58,22 @@ def test_adding_again_changes_nothing_and_says_when_main_moved(zoo: Zoo, zoo_hub
     assert moved[:8] in row["STATUS"]
     assert zoo("add", f"me/bert@{moved}").table[0]["STATUS"] == "added"
     assert len(zoo("ls").table) == 2
+    zoo_hub.remove("model", "me/bert")
+    assert zoo("add", f"me/bert@{first}").table[0]["STATUS"] == "already there"
     ambiguous = zoo("show", "me/bert")
     assert ambiguous.exit_code == 2
     assert first[:8] in ambiguous.stderr
     assert zoo("show", f"me/bert@{first[:8]}").exit_code == 0
+
+
+def test_a_folder_that_is_named_like_a_repository_is_pointed_at(
+    zoo: Zoo, zoo_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert "fix: for the folder: zoo add ./mine\n" in zoo("add", "mine").stderr
+    assert "fix: zoo add ./mine\n" in zoo("show", "mine").stderr
+    assert "fix: zoo add ./mine\n" in zoo("add", "./mine@main").stderr
 
 
 def test_probe_reads_the_pinned_commit_after_main_moved(

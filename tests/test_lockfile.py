@@ -340,9 +340,13 @@ def test_another_commit_for_the_same_name_is_said_and_not_taken(
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
     moved = zoo_hub.commit("model", "me/bert", {"README.md": b"new"})
     zoo("add", "me/bert")
-    (row,) = zoo("add", "-f", "-", stdin=lock).table
+    done = zoo("add", "-f", "-", stdin=lock)
+    (row,) = done.table
     assert row["COMMIT"] == moved
     assert row["STATUS"].startswith("already there; the lock has it at ")
+    assert "  zoo rm me/bert\n" in done.stderr
+    assert zoo("rm", "me/bert").exit_code == 0
+    assert "zoo rm" not in zoo("add", "-f", "-", stdin=lock).stderr
 
 
 def test_a_folder_is_taken_over_only_where_it_holds_the_same(
@@ -357,8 +361,11 @@ def test_a_folder_is_taken_over_only_where_it_holds_the_same(
     changed = zoo("add", "-f", "-", stdin=frozen.stdout)
     assert changed.exit_code == 1
     assert "is not what it was" in changed.stderr
+    assert f"fix: zoo add {folder}" in changed.stderr
     shutil.rmtree(folder)
-    assert "no folder" in zoo("add", "-f", "-", stdin=frozen.stdout).stderr
+    gone = zoo("add", "-f", "-", stdin=frozen.stdout).stderr
+    assert "no folder" in gone
+    assert "fix: put it there" in gone
 
 
 def test_a_lock_does_not_agree_to_pickles_for_anybody(zoo: Zoo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 from datasets import Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback import LoopbackHub
 from seqeval.metrics import f1_score
 
 from tests.reference import conlleval
@@ -449,12 +451,12 @@ def test_a_script_that_has_changed_is_refused_and_not_run(cached: Path, planted:
     code = path.read_text(encoding="utf-8")
     path.write_text(code + planted.format("SAFE = 1", ""), encoding="utf-8")
     known = Judge.of(str(path), NAMES, "classes").script
-    assert Judge.of(str(path), NAMES, "classes", script=known).script == known
+    assert Judge.recorded(str(path), NAMES, "classes", script=known).script == known
     evil = f"open({str(canary)!r}, 'w').close()"
     path.write_text(code + planted.format("SAFE = 1", evil), encoding="utf-8")
     forget(cached)
     with pytest.raises(DataError, match="not what it was") as error:
-        Judge.of(str(path), NAMES, "classes", script=known)
+        Judge.recorded(str(path), NAMES, "classes", script=known)
     assert "not run" in (error.value.why or "")
     assert not canary.exists()
     assert Judge.of(str(path), NAMES, "classes").script != known
@@ -469,14 +471,90 @@ def test_code_that_a_script_takes_along_counts_too(cached: Path) -> None:
     known = Judge.of(str(path), NAMES, "classes").script
     beside.write_text(f"VALUE = open({str(canary)!r}, 'w')\n", encoding="utf-8")
     with pytest.raises(DataError, match="not what it was"):
-        Judge.of(str(path), NAMES, "classes", script=known)
+        Judge.recorded(str(path), NAMES, "classes", script=known)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("edited", ["mine", "beside"])
+def test_an_edited_script_is_what_is_measured(cached: Path, edited: str) -> None:
+    """Of such an edit `evaluate`, which has a copy, sees nothing."""
+    path = Path(script(cached, '{"mine": float("#" and VALUE)}'))
+    path.write_text("from .beside import VALUE\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    path.with_stem("beside").write_text('VALUE = "#" and 0.5\n', encoding="utf-8")
+    assert measured(str(path), "classes", [0], [0]) == 0.5
+    known = Judge.of(str(path), NAMES, "classes").script
+    code = path.with_stem(edited)
+    text = re.sub(r'"#" and [\w.]+', '"#" and 0.25', code.read_text(encoding="utf-8"))
+    code.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="not what it was"):
+        Judge.recorded(str(path), NAMES, "classes", script=known)
+    assert measured(str(path), "classes", [0], [0]) == 0.25
+
+
+@pytest.fixture
+def metrics_hub(cached: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """The Hub that `evaluate` asks, with the metric org/mine."""
+    url = f"{hub.url}/spaces/{{path}}/resolve/{{revision}}/{{name}}"
+    monkeypatch.setattr("evaluate.config.HF_ENDPOINT", hub.url)
+    monkeypatch.setattr("evaluate.config.HUB_EVALUATE_URL", url)
+    monkeypatch.setattr("evaluate.config.DOWNLOADED_EVALUATE_PATH", cached / "cache" / "downloads")
+    hub.add("space", "org/mine", {"mine.py": Path(script(cached, '{"mine": 0.5}')).read_bytes()})
+    return hub
+
+
+@pytest.mark.parametrize("on_hub", [False, True], ids=["here", "on the Hub"])
+def test_for_a_script_that_has_changed_nothing_is_imported_or_fetched(
+    cached: Path, metrics_hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, on_hub: bool
+) -> None:
+    path, canary = Path(script(cached, '{"mine": 0.5}')), cached / "canary"
+    name = "org/mine" if on_hub else str(path)
+    known = Judge.of(name, NAMES, "classes").script
+
+    sys.path.append(str(cached))
+    monkeypatch.setitem(sys.modules, "its_library", None)  # so that it is not there afterwards
+    del sys.modules["its_library"]
+    (cached / "its_library.py").write_text(f"open({str(canary)!r}, 'w').close()\n", encoding="utf-8")
+    metrics_hub.add("space", "org/other", {"more.py": b"VALUE = 1\n"})
+    more = f"{metrics_hub.url}/spaces/org/other/resolve/main/more.py"
+    imports = f"import its_library\nfrom .more import VALUE  # From: {more}\n"
+    path.write_text(imports + path.read_text(encoding="utf-8"), encoding="utf-8")
+    metrics_hub.commit("space", "org/mine", {"mine.py": path.read_bytes()})
+
+    def fetched() -> bool:
+        return any(more.endswith(request.path) for request in metrics_hub.requests)
+
+    with pytest.raises(DataError, match="not what it was"):
+        Judge.recorded(name, NAMES, "classes", script=known)
+    assert (canary.exists(), fetched()) == (False, False)
+    assert Judge.of(name, NAMES, "classes").script != known
+    assert (canary.exists(), fetched()) == (True, True), "it would have been"
+
+
+def test_a_metric_of_the_hub_is_taken_from_the_cache_where_there_is_no_hub(
+    cached: Path, metrics_hub: LoopbackHub
+) -> None:
+    known = Judge.of("org/mine", NAMES, "classes").script
+    metrics_hub.commit("space", "org/mine", {"mine.py": Path(script(cached, '{"mine": 0.25}')).read_bytes()})
+    metrics_hub.clear()
+    judge = Judge.recorded("org/mine", NAMES, "classes", script=known, offline=True)
+    assert judge.measure(np.array([0]), np.array([0]), [1]) == 0.5
+    assert metrics_hub.requests == []
+    assert measured("org/mine", "classes", [0], [0]) == 0.25
+
+
+def test_code_of_which_nothing_was_recorded_is_not_run(cached: Path) -> None:
+    canary = cached / "canary"
+    path = script(cached, f'open({str(canary)!r}, "w") and {{"mine": 1.0}}')
+    with pytest.raises(DataError, match="not what it was"):
+        Judge.recorded(path, NAMES, "classes", script=None)
+    assert not canary.exists()
+    assert Judge.recorded("accuracy", NAMES, "classes", script=None).script is None
 
 
 def test_a_script_that_an_older_zoo_recorded_is_known_again(cached: Path) -> None:
     path = script(cached, '{"mine": 1.0}')
     recorded = evaluate.load(path)._hash
-    assert Judge.of(path, NAMES, "classes", script=recorded).script == recorded
+    assert Judge.recorded(path, NAMES, "classes", script=recorded).script == recorded
 
 
 @pytest.mark.parametrize("content", ["import no_such_library", "raise RuntimeError('broken')", "x = 1", "("])

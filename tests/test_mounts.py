@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 import pytest
-import stores
 from stores import CHECKPOINT, Places, features, save, save_trial, trial
 
 from zookeeper.records import FeatureSet
 from zookeeper.results import Trial
 from zookeeper.store import Store, layout
 from zookeeper.store.mounts import is_network, kind_of_file_system
-
-places = stores.places
-
 
 MOUNTS = """\
 22 27 0:21 / /proc rw,relatime - proc proc rw

@@ -251,3 +251,17 @@ def test_row_has_no_padding_and_positions_of_its_own_for_every_window(checkpoint
     lengths = windows.lengths[chosen]
     assert row["ids"].shape == (1, lengths.sum())
     assert row["places"][0].tolist() == [1 + i for length in lengths for i in range(length)]
+
+
+def test_rows_are_filled_to_few_lengths_and_nothing_of_the_filling_counts(
+    checkpoints: dict[str, Path],
+) -> None:
+    loaded = load(checkpoints["roberta"], SETTLED)
+    windows = windows_of(TEXTS, loaded, SETTLED)
+    chosen = np.array([3, 0])
+    plain, filled = (windows.row(chosen, 1, pad=loaded.pad, filler=filler) for filler in (0, 5))
+    n = plain["ids"].shape[1]
+    assert filled["ids"][0, n:].tolist() == [loaded.pad] * 5
+    assert filled["places"][0, n:].tolist() == [1] * 5
+    assert all(filled[name][:, :n].equal(plain[name]) for name in ("ids", "places", "mask"))
+    assert all(filled[name].equal(plain[name]) for name in ("positions", "slots", "weights"))

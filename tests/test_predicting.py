@@ -40,6 +40,7 @@ from zookeeper.recipes import recipe_of
 from zookeeper.records import Corpus, TargetSource
 from zookeeper.results import Run, Trial
 from zookeeper.settings import Settings
+from zookeeper.tuning import joint
 
 Array = NDArray[Any]
 ZERO_WIDTH = "\u200b"
@@ -479,6 +480,23 @@ def test_members_in_folders_are_asked_for_and_looked_at(shop: Shop, tmp_path: Pa
     )
     with pytest.raises(IntegrityError, match="is not the member bert"):
         load_ensemble(folder, members=right | {"bert": changed})
+
+
+def test_a_member_that_is_replaced_while_it_is_loaded_is_refused(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = shop.published(shop.tuned(), tmp_path / "e")
+    mine = shutil.copytree(shop.folders["bert"], tmp_path / "bert")
+    weights, load = mine / "model.safetensors", joint.load
+
+    def late(*args: Any, **options: Any) -> Any:
+        aside = shutil.copy(weights, tmp_path / "aside")
+        Path(aside).replace(weights)
+        return load(*args, **options)
+
+    monkeypatch.setattr(joint, "load", late)
+    with pytest.raises(IntegrityError, match="changed while it was read"):
+        load_ensemble(published, members={name: shop.folders[name] for name in MEMBERS} | {"bert": mine})
 
 
 # Files of strangers

@@ -173,10 +173,25 @@ def test_damaged_evidence_is_read_again(ranked: Zoo, target_folder: Path, tmp_pa
     for position in range(len(data) // 2, len(data), 64):  # some of every array, so also of those that count
         data[position] ^= 1
     victim.write_bytes(data)
+    assert f"zoo rank -t {target_folder} makes it again" in ranked("verify").table[0]["WHY"]
     done = ranked("rank", "-t", target_folder)
     assert order(done) == before
     assert "read again" in done.stderr
     assert ranked("verify").exit_code == 0
+
+
+def test_damaged_evidence_of_a_stored_ranking_is_a_row_that_says_what_reads_it_again(
+    zoo: Zoo, checkpoints: dict[str, Path], target_folder: Path, tmp_path: Path
+) -> None:
+    zoo("add", checkpoints["bert"], checkpoints["gpt2"])
+    zoo("rank", "-t", target_folder, "--bootstrap", "0")
+    victim = min((tmp_path / "cache" / "evidence").rglob("arrays.safetensors"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    done = zoo("rank", "--from", "latest", "--bootstrap", "0")
+    assert done.exit_code == 3
+    assert len([row for row in done.ranked if row["NOTE"] == "failed"]) == 1
+    assert "zoo rank with the same target reads it again" in done.stderr
+    assert zoo("rank", "-t", target_folder, "--bootstrap", "0").exit_code == 0
 
 
 # Honesty

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from tiny import make_checkpoint
 
 from zookeeper import local, worker
 from zookeeper.data import probe_from_file
-from zookeeper.fetcher import converted_at
+from zookeeper.fetcher import Fetcher
 from zookeeper.outcomes import attempt
+from zookeeper.reader import Place, Reader
 from zookeeper.records import EvidenceSet, FeatureKey, FeatureSet, Outcome, Reading, SignatureSet
+from zookeeper.reporter import Silent
 from zookeeper.results import Trial
 from zookeeper.settings import Settings
 from zookeeper.settling import Settling
@@ -276,6 +279,43 @@ def test_windows_of_a_tokenizer_that_was_replaced_are_not_passed_on(
     assert kept == []
 
 
+# Places
+
+
+@pytest.fixture
+def reader(store: Store) -> Reader:
+    """Of which nothing is read."""
+    settings = Settings(store.home, store.cache, store.cache / "hub", device="cpu")
+    fetcher = Fetcher(store, lambda: pytest.fail("there is no Hub"), Silent())
+    return Reader(settings, store, fetcher, Settling(settings, store, lambda: "cpu"), Silent())
+
+
+def test_what_is_read_at_the_same_time_is_read_in_different_places(reader: Reader) -> None:
+    both = Barrier(2, timeout=30)
+
+    def there(place: Place) -> Place:
+        both.wait()
+        return place
+
+    found = reader.over([(str(number), there) for number in range(4)], ["cuda:0", "cuda:1"])
+    places = [place for place in found if isinstance(place, Place)]
+    assert sorted(place.device for place in places) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert {place.limits.at_once for place in places} == {2}
+
+
+def test_reading_within_reading_changes_nothing_of_where_that_goes_on(reader: Reader) -> None:
+    def outer(place: Place) -> tuple[Place, list[Place | Outcome], list[Place | Outcome]]:
+        return (
+            place,
+            reader.over([("inner", lambda at: at)], ["cuda:7"]),
+            reader.over([("own", lambda at: at)]),
+        )
+
+    (found,) = reader.over([("outer", outer)], ["cuda:0"])
+    alone = reader.limits
+    assert found == (Place("cuda:0", alone), [Place("cuda:7", alone)], [Place("cpu", alone)])
+
+
 # Pickles
 
 
@@ -325,7 +365,7 @@ def test_whoever_had_to_wait_for_a_conversion_takes_it_as_it_is(
     zoo: Zoo, store: Store, pickled: Path, probe_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zoo("add", pickled, "--allow-pickle")
-    place = store.cache / converted_at(store.checkpoints()[0])
+    place = store.converted(store.checkpoints()[0])
     assert zoo("probe", "-p", probe_file).exit_code == 0
     whole = place.with_name("whole")
     place.rename(whole)
@@ -338,7 +378,7 @@ def test_a_conversion_that_came_first_without_a_lock_stays(
     zoo: Zoo, store: Store, pickled: Path, probe_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zoo("add", pickled, "--allow-pickle")
-    place = store.cache / converted_at(store.checkpoints()[0])
+    place = store.converted(store.checkpoints()[0])
     assert zoo("probe", "-p", probe_file).exit_code == 0
     first = place.stat().st_ino
     whole = place.with_name("whole")

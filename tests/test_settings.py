@@ -68,6 +68,13 @@ def test_folders_may_be_relative_or_begin_with_a_tilde(name: str) -> None:
         assert found[name] == meant
 
 
+@pytest.mark.parametrize("name", ["ZOO_HOME", "HF_HUB_CACHE"])
+def test_a_folder_in_the_home_of_nobody_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=name) as refused:
+        Settings.from_environment({name: "~no-such-user/x"})
+    assert "nobody of that name" in str(refused.value.why)
+
+
 def test_empty_is_as_good_as_unset() -> None:
     names = (
         "ZOO_HOME",

@@ -22,6 +22,7 @@ from tiny import TEXT, make_checkpoint
 
 from tests.reference.examples import STEADY
 from zookeeper.errors import DataError, EmptyZooError, IntegrityError, NetworkError, UsageError, ZooError
+from zookeeper.fetcher import Fetcher
 from zookeeper.hub import Hub
 from zookeeper.plain import decode
 from zookeeper.probing import Probing
@@ -37,11 +38,13 @@ from zookeeper.records import (
     Revision,
     SignatureSet,
 )
-from zookeeper.reporter import Silent
+from zookeeper.reporter import Reporter, Silent
 from zookeeper.settings import Settings
+from zookeeper.settling import Settling
 from zookeeper.sharing import Measured, Sharing, claims, shelf
 from zookeeper.signing import Signing
 from zookeeper.store import Store
+from zookeeper.texts import Texts
 from zookeeper.zoo import Zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -90,15 +93,21 @@ class Place:
 Make = Callable[[str], Place]
 
 
+def measuring(places: Settings, store: Store, client: Hub, reporter: Reporter) -> tuple[Probing, Signing]:
+    """What a zoo measures with."""
+    settling = Settling(places, store, lambda: "cpu")
+    probing = Probing(store, Texts(store, lambda: client, reporter), settling, reporter)
+    reader = Reader(places, store, Fetcher(store, lambda: client, reporter), settling, reporter)
+    return probing, Signing(store, reader, probing, reporter)
+
+
 def place_in(folder: Path, hub: LoopbackHub) -> Place:
     """A zoo in a folder."""
     places = Settings(folder / "home", folder / "cache", folder / "hub", endpoint=hub.url, device="cpu")
     notes = Notes()
     client = Hub(places.endpoint, places.hub_cache)
     zoo = Zoo(settings=places, hub=client, reporter=notes)
-    reader = Reader(places, zoo.store, lambda: client, notes)
-    probing = Probing(zoo.store, reader, notes)
-    signing = Signing(zoo.store, reader, probing, notes)
+    probing, signing = measuring(places, zoo.store, client, notes)
     sharing = Sharing(zoo.store, probing, signing, lambda: client, notes)
     return Place(zoo, zoo.store, probing, sharing, notes)
 
@@ -625,9 +634,8 @@ def sharing_of(hub: Folder, folder: Path) -> tuple[Sharing, Store]:
     client = cast_to_hub(hub)
     places = Settings(folder / "home", folder / "cache", folder / "hub", device="cpu")
     store = Store(places.home, places.cache)
-    reader = Reader(places, store, lambda: client, Silent())
-    probing = Probing(store, reader, Silent())
-    return Sharing(store, probing, Signing(store, reader, probing, Silent()), lambda: client, Silent()), store
+    probing, signing = measuring(places, store, client, Silent())
+    return Sharing(store, probing, signing, lambda: client, Silent()), store
 
 
 def cast_to_hub(hub: Any) -> Hub:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stores
 from stores import (
     ALIGNMENTS,
     CHECKPOINT,
@@ -41,7 +40,6 @@ from zookeeper.store import Store, files
 from zookeeper.store.truth import Truth
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-full, pattern, places, quick_disk = stores.full, stores.pattern, stores.places, stores.quick_disk
 
 
 # What is stored comes back

@@ -113,7 +113,8 @@ def test_bytes_that_change_after_they_were_read_are_seen_by_verify(store: Store)
     store.arrays(FeatureSet, KEY.digest)
     flip(folder_of(store) / "arrays.safetensors", -1)
     assert told(store) == (
-        "the bytes of the arrays are not the ones that were stored; zoo probe makes it again (of org/name)"
+        "the bytes of the arrays are not the ones that were stored; "
+        "zoo probe -p probe makes it again (of org/name)"
     )
     with pytest.raises(IntegrityError):
         store.arrays(FeatureSet, KEY.digest)
@@ -188,6 +189,17 @@ def test_what_another_version_stored_is_not_called_damaged(store: Store) -> None
     with pytest.raises(artefacts.StrangeRecordError) as caught:
         store.load(FeatureSet, KEY.digest)
     assert "cannot be understood" in caught.value.message
+
+
+def test_what_a_newer_version_stored_is_left_to_it(store: Store) -> None:
+    def newer(manifest: dict[str, Any]) -> None:
+        del manifest["record"]["n_rows"]
+        manifest["record"]["key"]["extractor"] = 10**6
+
+    change(store, newer, seal=True)
+    assert told(store).startswith("a newer version of zoo made it (")
+    assert "gc" not in told(store)
+    assert not list(store.strange())
 
 
 def test_what_is_of_no_kind_that_is_known_is_held_against_its_own_manifest(

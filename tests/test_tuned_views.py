@@ -14,6 +14,7 @@ import typer
 from tests.made_up import HEAD, MEMBERS, TARGET, comparison, learning, run, trial
 from zookeeper.cli import tuned
 from zookeeper.cli.output import View, show
+from zookeeper.cli.views import target_line
 from zookeeper.plain import decode
 from zookeeper.plans import Request
 from zookeeper.recipes import RECIPES
@@ -115,6 +116,13 @@ def test_a_recipe_without_passes_has_none_to_name() -> None:
     assert not any("pass" in note for note in tuned.run(run(instant)).notes)
 
 
+def test_sentences_that_are_the_labelled_ones_are_counted_once() -> None:
+    words = replace(TARGET, examples={"train": 30}, rows={"train": 90})
+    assert target_line(words, "train").endswith("; 30 sentences, 90 labelled words of train")
+    whole = replace(words, task="text-classification", rows={"train": 30})
+    assert target_line(whole, "train").endswith("; 30 labelled sentences of train")
+
+
 def test_runs_are_a_line_each() -> None:
     found = [learning((0.1, 1.0)), run(trial(measured=("validation",)))]
     first, second = table(tuned.runs(found))
@@ -128,7 +136,7 @@ def test_runs_are_a_line_each() -> None:
 def test_an_interrupted_run_is_named_with_how_it_goes_on() -> None:
     view = tuned.runs([], [ASKED])
     assert view.rows == []
-    assert view.notes == [f"Interrupted: head for conll2000.  zoo tune --resume {ASKED.run_id}"]
+    assert view.notes == [f"Interrupted: head for conll2000.\n  zoo tune --resume {ASKED.run_id}"]
     assert view.data["interrupted"][0]["id"] == ASKED.run_id
 
 

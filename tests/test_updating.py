@@ -10,9 +10,10 @@ import pytest
 from conftest import Zoo
 from loopback import LoopbackHub, read_folder
 
-from zookeeper import updating
+from zookeeper.collecting import Pins
+from zookeeper.errors import CheckpointError
 from zookeeper.records import Checkpoint, RepoFile, Revision
-from zookeeper.updating import by_commit, changes
+from zookeeper.updating import by_commit, changes, check_movable
 
 
 def checkpoint(asked: str = "main", commit: str = "a" * 40, **digests: str) -> Checkpoint:
@@ -74,9 +75,9 @@ def test_what_moved_is_reported_and_nothing_done(
 
 
 def test_a_new_card_only_is_said_apart(added: Zoo, zoo_hub: LoopbackHub) -> None:
-    zoo_hub.commit("model", "me/bert", {"model.safetensors": b"new"})
-    assert "1 of 2 moved. To pin" in added("update").stderr
     zoo_hub.commit("model", "FacebookAI/roberta-base", {"README.md": b"# New"})
+    assert "1 of 2 moved, with a new card only.\n  To pin" in added("update").stderr
+    zoo_hub.commit("model", "me/bert", {"model.safetensors": b"new"})
     done = added("update", "--check")
     assert "2 of 2 moved, 1 of them with a new card only." in done.stderr
     assert done.exit_code == 1
@@ -87,6 +88,7 @@ def test_pickles_that_were_agreed_to_are_moved_to(zoo: Zoo, zoo_hub: LoopbackHub
     pickled = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b"1"}
     zoo_hub.add("model", "me/pickled", pickled)
     zoo("add", "me/pickled", "--allow-pickle")
+    assert zoo("ls").table[0]["FLAGS"] == "pickle"
     zoo_hub.commit("model", "me/pickled", {"pytorch_model.bin": b"2"})
     refused = zoo("update", "--apply").stderr
     assert "were not agreed to" in refused
@@ -174,6 +176,20 @@ def test_two_pins_that_come_to_mean_the_same_become_one(zoo: Zoo, zoo_hub: Loopb
     assert [row["COMMIT"] for row in zoo("ls").table] == [latest]
 
 
+def test_offline_no_pickles_are_agreed_to(
+    zoo: Zoo, zoo_hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b"1"}
+    zoo_hub.add("model", "me/pickled", pickled)
+    zoo("add", "me/pickled", "me/bert")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    refused = zoo("add", "me/pickled", "--allow-pickle")
+    assert refused.exit_code == 5
+    assert "HF_HUB_OFFLINE" in refused.stderr
+    assert zoo("add", "me/pickled").exit_code == 0
+    assert zoo("add", "me/bert", "--allow-pickle").exit_code == 0
+
+
 def test_checking_and_applying_exclude_each_other(zoo: Zoo) -> None:
     assert zoo("update", "--check", "--apply").exit_code == 2
 
@@ -210,4 +226,6 @@ def test_several_are_looked_up_at_once(
 def test_a_folder_is_agreed_to_by_its_path(tmp_path: Path) -> None:
     path = str(tmp_path / "my model")
     pickled = Checkpoint(Revision(path, "folder", "a" * 40), files=(), pickled=True)
-    assert updating._hindrance(pickled)[1] == f"zoo add '{path}' --allow-pickle"
+    with pytest.raises(CheckpointError) as refused:
+        check_movable(pickled, Pins(()))
+    assert refused.value.fix == f"zoo add '{path}' --allow-pickle"

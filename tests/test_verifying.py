@@ -143,7 +143,7 @@ def test_each_file_is_held_against_its_pin(case: Case, name: str, content: str |
     path.unlink() if content is None else path.write_text(content)
     found = case.verify()
     assert found.checked == 1 + 2
-    fix = "put back what it was, or zoo update --apply pins what the folder holds now"
+    fix = f"zoo add {case.root / 'mine'}   pins what it holds now; or put back what it held"
     assert found.damaged == {str(path): f"{why}; {fix}"}
 
 

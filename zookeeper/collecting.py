@@ -1,11 +1,13 @@
 """Checkpoints come into a zoo, from names, folders and locks, and leave it again.
 
 What becomes of a pin beside those that are there is decided by one function, `decide`. Whoever adds, takes
-over a lock or moves with the Hub finds something, asks it, and has `carry_out` do what it says.
+over a lock or moves with the Hub finds something, asks it, and has `enact` do what it says.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zookeeper import local, lockfile
-from zookeeper.collection import Collection, folder_of, is_folder, names_in_use, own_aliases, parse
-from zookeeper.errors import CheckpointError, DataError, IntegrityError, OfflineError
+from zookeeper.collection import LIST, Collection, Names, is_folder, names_in_use, own_aliases, parse
+from zookeeper.errors import (
+    AccessError,
+    CheckpointError,
+    DataError,
+    IntegrityError,
+    NotFoundError,
+    OfflineError,
+)
 from zookeeper.lockfile import Lock
 from zookeeper.outcomes import attempt
-from zookeeper.plain import now, spelt_out
+from zookeeper.plain import expanded, now, spelt_out
 from zookeeper.records import (
     Checkpoint,
     Dataset,
@@ -27,6 +36,7 @@ from zookeeper.records import (
     Revision,
 )
 from zookeeper.reporter import Reporter
+from zookeeper.results import Holding
 from zookeeper.store import Store
 from zookeeper.texts import Texts
 
@@ -70,7 +80,10 @@ class Pins:
         return self._pinned.get(str(revision))
 
     def following(self, revision: Revision) -> Checkpoint | None:
-        """The one that was asked for as that revision was: of its repository, by the same branch or tag."""
+        """The one that was asked for as that revision was: of its repository, by the same branch or tag.
+
+        That one goes by an alias which names that branch or tag will do.
+        """
         name = self._following.get((revision.repo_id, revision.asked))
         return self._pinned.get(name) if name else None
 
@@ -85,16 +98,25 @@ class Pins:
 
     def apply(self, action: Action) -> None:
         """Know what was done."""
-        if action.remove:
-            self._pinned.pop(str(action.remove), None)
-            self._following.pop((action.remove.repo_id, action.remove.asked), None)
+        gone = self._pinned.pop(str(action.remove), None)
+        if gone:
+            for asked in _followed(gone):
+                self._following.pop(asked, None)
         self._add(action.pin)
 
     def _add(self, checkpoint: Checkpoint) -> None:
-        revision = checkpoint.revision
-        self._pinned[str(revision)] = checkpoint
-        self._following.setdefault((revision.repo_id, revision.asked), str(revision))
+        name = str(checkpoint.revision)
+        self._pinned[name] = checkpoint
+        for asked in _followed(checkpoint):
+            self._following.setdefault(asked, name)
         self._aliases.update(checkpoint.aliases)
+
+
+def _followed(checkpoint: Checkpoint) -> list[tuple[str, str]]:
+    """Its repository with each branch or tag by which it was asked for."""
+    repo_id, asked = checkpoint.revision.repo_id, checkpoint.revision.asked
+    also = [alias.partition("@")[2] for alias in checkpoint.aliases]
+    return [(repo_id, name) for name in (asked, *also) if name]
 
 
 def decide(
@@ -107,7 +129,8 @@ def decide(
 ) -> Action:
     """What becomes of something that was found, beside what is pinned already.
 
-    At one commit there is one pin: it keeps what it follows, and gains names, and pickles that are agreed to.
+    At one commit there is one pin: it keeps what it follows, and gains names, and pickles that are agreed to;
+    one that moves there goes on following what it followed, and the other's branch or tag becomes an alias.
     A name of the Hub goes on meaning the commit that it was pinned to, until that is moved. What a folder
     held before cannot be read any more, so what it holds now takes its place.
 
@@ -115,7 +138,7 @@ def decide(
         found: a checkpoint, as the Hub, its folder or a lock has it.
         pins: of the zoo.
         typed: what a user called it; an alias from now on where it names a revision that the pin at its
-            commit was not asked for by, so that it finds that.
+            commit was not asked for by, nor any other, so that it finds that.
         instead: the pin that moves to what was found.
         elsewhere: words before the commit that a name means elsewhere, such as ``"the lock has it at"``; of
             the Hub by default.
@@ -126,10 +149,13 @@ def decide(
     if same is None and before is None and following is not None:
         elsewhere = elsewhere or f"{revision.asked} is now"
         return Action(f"already there; {elsewhere} {revision.commit[:8]}", following)
-    kept = _joined(found, same)
+    kept = _joined(found, same, moves=instead is not None)
     names = {alias for one in (found, same, before) if one for alias in one.aliases}
-    if same and "@" in typed and same.revision.asked != revision.asked:
-        names.add(typed)
+    if same and same.revision.asked != revision.asked:
+        if instead:
+            names.add(f"{revision.repo_id}@{same.revision.asked}")
+        elif "@" in typed and following in (None, same):
+            names.add(typed)
     kept = replace(kept, aliases=tuple(sorted(names)))
     gone = before.revision if before and str(before.revision) != str(revision) else None
     if instead:
@@ -143,16 +169,16 @@ def decide(
     return Action(says, kept, add=kept != same, remove=gone)
 
 
-def _joined(found: Checkpoint, same: Checkpoint | None) -> Checkpoint:
-    """One pin of what was found and what is there at the same commit."""
+def _joined(found: Checkpoint, same: Checkpoint | None, *, moves: bool) -> Checkpoint:
+    """One pin of what was found, maybe by moving there, and what is there at the same commit."""
     if same is None:
         return found
-    if found.pickled and not same.pickled:
-        return replace(found, revision=same.revision, added_at=same.added_at)
-    return same
+    better = (found.pickled and not same.pickled) or (same.problem and not found.problem)
+    follows = found if moves else same
+    return replace(found if better else same, revision=follows.revision, added_at=same.added_at)
 
 
-def carry_out(action: Action, pins: Pins, store: Store) -> None:
+def enact(action: Action, pins: Pins, store: Store) -> None:
     """Do it, so that at every moment one of the two is there.
 
     Raises:
@@ -208,25 +234,38 @@ class Collecting:
 
     def _named(self, name: str, pins: Pins, *, pickles: bool) -> Action:
         """Add what a name means."""
-        return self._settled(decide(self._found(name, pins, pickles=pickles), pins, typed=name), pins)
+        return self._enacted(decide(self._found(name, pins, pickles=pickles), pins, typed=name), pins)
 
     def _found(self, name: str, pins: Pins, *, pickles: bool) -> Checkpoint:
         """What a name means now; offline, what it means in the zoo."""
         repo_id, revision = parse(name)
         if is_folder(repo_id):
-            found = _described(folder_of(repo_id), pins, pickles=pickles)
+            _refuse_revision(repo_id)
+            found = _described(expanded(repo_id), pins, pickles=pickles)
             if revision != "main" and not found.revision.commit.startswith(revision):
                 raise IntegrityError(
-                    f"{repo_id} is not what it was at {revision}.",
+                    f"{repo_id} is not what it was at {revision[:8]}.",
                     why=f"it is {found.revision.commit[:8]} now",
+                    fix=local.remedy(expanded(repo_id)),
                 )
             return found
+        known = pins.at(Revision(repo_id, revision, revision)) if _is_commit(revision) else None
+        if known and (known.pickled or not pickles):
+            return known
         try:
             return self._hub().checkpoint(repo_id, revision, pickles=pickles)
         except OfflineError:
             if not self._collection.fitting(name):
                 raise
-            return self._collection.find(name)
+            pin = self._collection.find(name)
+            if pickles and pin.problem:  # which may be pickles that nobody agreed to
+                raise
+            return pin
+        except (NotFoundError, AccessError) as error:
+            if not Path(repo_id).is_dir():
+                raise
+            fix = f"for the folder: zoo add {shlex.quote(f'./{repo_id}')}"
+            raise type(error)(error.message, why=error.why, fix=fix) from error
 
     # Locks
 
@@ -246,11 +285,23 @@ class Collecting:
         outcomes = self._each(
             [(pin.name, partial(self._taken_over, pin, pins, pickles=pickles)) for pin in named]
         )
+        self._advise(
+            one.name
+            for pin, one in zip(named, outcomes, strict=True)
+            if one.revision and one.revision.commit != pin.revision.commit
+        )
         met = {dataset.revision.repo_id for dataset in self._datasets()}
         for dataset in lock.datasets:
             if dataset.revision.repo_id not in met:
                 self._texts.pin(dataset)
         return outcomes
+
+    def _advise(self, names: Iterable[str]) -> None:
+        """Say how to take over what a lock has of checkpoints that are pinned to other commits here."""
+        if listed := shlex.join(names):
+            self._reporter.note(
+                f"To take over what the lock has elsewhere, this and then the same again:\n  zoo rm {listed}"
+            )
 
     def _taken_over(self, pin: Checkpoint, pins: Pins, *, pickles: bool) -> Action:
         """Add a checkpoint of a lock; a folder only if it is what it was."""
@@ -261,9 +312,13 @@ class Collecting:
                 fix="to agree to them here: the same with --allow-pickle",
             )
         if pin.revision.local:
+            if not Path(pin.revision.repo_id).is_dir():
+                raise NotFoundError(
+                    f"there is no folder {pin.revision.repo_id}.", fix="put it there, then the same again"
+                )
             return self._named(str(pin.revision), pins, pickles=pin.pickled)
         free = tuple(alias for alias in pin.aliases if not pins.named(alias))
-        return self._settled(decide(replace(pin, aliases=free), pins, elsewhere="the lock has it at"), pins)
+        return self._enacted(decide(replace(pin, aliases=free), pins, elsewhere="the lock has it at"), pins)
 
     def freeze(self) -> Lock:
         """The zoo as a lock; what no lock can say is left out, and it is said why."""
@@ -290,12 +345,19 @@ class Collecting:
         Raises:
             StorageError: the disk refuses.
         """
-        return tuple(
-            attempt(name, partial(self._removed, name, features=features, dry_run=dry_run)) for name in names
-        )
+        holdings = {holding.checkpoint: holding for holding in self._collection.holdings()}
+        there = Names(holdings)
 
-    def _removed(self, name: str, *, features: bool, dry_run: bool) -> Outcome:
-        holding = self._collection.holding(name)
+        def remove(name: str) -> Outcome:
+            checkpoint = there.find(name, fix=LIST)
+            outcome = self._removed(name, holdings[checkpoint], features=features, dry_run=dry_run)
+            if not dry_run:
+                there.forget(checkpoint)
+            return outcome
+
+        return tuple(attempt(name, partial(remove, name)) for name in names)
+
+    def _removed(self, name: str, holding: Holding, *, features: bool, dry_run: bool) -> Outcome:
         measured: list[Measurement] = [*holding.features, *holding.evidence, *holding.signatures]
         doomed = measured if features else []
         if not dry_run:
@@ -303,7 +365,8 @@ class Collecting:
                 self._store.discard(type(one), one.key.digest)
             self._store.remove(holding.checkpoint.revision)
         status, freed = "would be removed" if dry_run else "removed", sum(one.size for one in doomed)
-        return Outcome(name, status, holding.checkpoint.revision, details={"freed_bytes": freed})
+        details = {"freed_bytes": freed, "kept_bytes": sum(one.size for one in measured) - freed}
+        return Outcome(name, status, holding.checkpoint.revision, details=details)
 
     # Parts
 
@@ -313,8 +376,8 @@ class Collecting:
     def _datasets(self) -> Sequence[Dataset]:
         return self._store.load_notes("dataset", Dataset)
 
-    def _settled(self, action: Action, pins: Pins) -> Action:
-        carry_out(action, pins, self._store)
+    def _enacted(self, action: Action, pins: Pins) -> Action:
+        enact(action, pins, self._store)
         return action
 
     def _each(self, adding: Sequence[tuple[str, Callable[[], Action]]]) -> tuple[Outcome, ...]:
@@ -328,8 +391,28 @@ class Collecting:
         return tuple(outcomes)
 
 
+def _is_commit(revision: str) -> bool:
+    """Whether it is a whole one, which means the same for ever."""
+    return bool(re.fullmatch("[0-9a-f]{40}", revision))
+
+
 def _outcome(name: str, action: Action) -> Outcome:
     return Outcome(name, action.says, action.pin.revision)
+
+
+def _refuse_revision(folder: str) -> None:
+    """Say so where the name of a folder ends with what would be a revision of a repository.
+
+    Raises:
+        NotFoundError: there is no such folder, but one of the name before.
+    """
+    name, _, revision = folder.rpartition("@")
+    if name and not expanded(folder).is_dir() and expanded(name).is_dir():
+        raise NotFoundError(
+            f"there is no folder {folder}.",
+            why=f"a folder has no revisions such as {revision}",
+            fix=f"zoo add {shlex.quote(name)}",
+        )
 
 
 def _described(folder: Path, pins: Pins, *, pickles: bool) -> Checkpoint:

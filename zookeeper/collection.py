@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from zookeeper.errors import EmptyZooError, NotFoundError, UsageError
-from zookeeper.plain import spelt_out
+from zookeeper.errors import EmptyZooError, NotFoundError, StorageError, UsageError
+from zookeeper.plain import expanded, spelt_out
 from zookeeper.records import Checkpoint, EvidenceSet, FeatureSet, Revision, SignatureSet, by_checkpoint
 from zookeeper.results import Holding, Ranking, Selection
 from zookeeper.store import Store
+
+LIST = "zoo ls"
+"""What to do where only what is in the zoo makes sense."""
 
 _HOW = {"selection": "zoo select -k 3", "ranking": "zoo rank --target conll2000"}
 
@@ -30,48 +34,18 @@ class Collection:
         self._noted: set[str] = set()
 
     def fitting(self, name: str) -> list[Checkpoint]:
-        """The checkpoints that `name` may mean: an id, an alias, the last part of an id, a folder."""
-        repo_id, revision = parse(name)
-        if is_folder(repo_id):
-            repo_id = str(folder_of(repo_id).resolve())
-        everything = self._store.checkpoints()
-        if named := [c for c in everything if name in c.aliases]:
-            return named
-        found = [c for c in everything if repo_id == c.revision.repo_id or repo_id in c.aliases]
-        found = found or [c for c in everything if repo_id in (c.name, c.name.split("/")[-1])]
-        if name.endswith(f"@{revision}"):
-            found = [
-                c for c in found if c.revision.asked == revision or c.revision.commit.startswith(revision)
-            ]
-        return found
+        """The checkpoints that a name may mean; see `Names.fitting`."""
+        return self._names().fitting(name)
 
     def find(self, name: str) -> Checkpoint:
-        """The one checkpoint of that name.
-
-        Args:
-            name: with ``@revision`` where the zoo has several of one repository.
+        """The one checkpoint of that name; see `Names.find`.
 
         Raises:
-            NotFoundError: it is not in the zoo.
-            UsageError: the name fits several.
+            NotFoundError, UsageError: as `Names.find`.
         """
-        found = self.fitting(name)
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            near = [c.name for c in self._store.checkpoints() if parse(name)[0].lower() in c.name.lower()]
-            raise NotFoundError(
-                f'no checkpoint "{name}" in the zoo.',
-                why=f"did you mean {', '.join(near[:3])}?" if near else None,
-                fix=f"zoo add {name}",
-            )
-        raise UsageError(
-            f'"{name}" fits {len(found)} checkpoints.',
-            why=", ".join(f"{c.revision.repo_id}@{c.revision.commit[:8]}" for c in found),
-            fix="name one of them",
-        )
+        return self._names().find(name)
 
-    def chosen(self, names: Iterable[str] | str) -> list[Checkpoint]:
+    def chosen(self, names: Iterable[str] | str, *, fix: str | None = None) -> list[Checkpoint]:
         """Checkpoints by name, each once; where none is named, all of the zoo that can be read.
 
         Of all, those are left out of which it is known since they were added that they cannot be read; it
@@ -80,17 +54,19 @@ class Collection:
         Args:
             names: as in `find`; ``@selection`` and ``@ranking`` stand for the latest, ``@ranking:3`` for its
                 first three.
+            fix: as in `Names.find`.
 
         Raises:
             EmptyZooError: there are no checkpoints at all.
             NotFoundError, UsageError: as `find`.
         """
         everything = self.everything()
-        chosen: list[Checkpoint] = []
+        known = Names(everything)
+        chosen: dict[Checkpoint, None] = {}  # in order, each once
         for name in listed(names):
-            found = self._group(name) if name.startswith("@") else [self.find(name)]
-            chosen += [checkpoint for checkpoint in found if checkpoint not in chosen]
-        return chosen or self._readable(everything)
+            found = self._group(name) if name.startswith("@") else [name]
+            chosen |= dict.fromkeys(known.find(one, fix=fix) for one in found)
+        return list(chosen) or self._readable(everything)
 
     def everything(self) -> list[Checkpoint]:
         """All checkpoints of the zoo.
@@ -98,7 +74,7 @@ class Collection:
         Raises:
             EmptyZooError: there are none.
         """
-        everything = self._store.checkpoints()
+        everything = self._pinned()
         if not everything:
             raise EmptyZooError("the zoo has no checkpoints.", fix="zoo add roberta-base")
         return list(everything)
@@ -116,7 +92,7 @@ class Collection:
             Holding(
                 c, features.get(name, ()), evidence.get(name, ()), tuple(runs[name]), signatures.get(name, ())
             )
-            for c in self._store.checkpoints()
+            for c in self._pinned()
             for name in [str(c.revision)]
         )
 
@@ -128,6 +104,20 @@ class Collection:
         """
         checkpoint = self.find(name)
         return next(h for h in self.holdings() if h.checkpoint.revision == checkpoint.revision)
+
+    def _names(self) -> Names:
+        return Names(self._pinned())
+
+    def _pinned(self) -> Sequence[Checkpoint]:
+        """Those of the store.
+
+        Raises:
+            StorageError: what should be its home is no folder.
+        """
+        home = self._store.home
+        if home.exists() and not home.is_dir():
+            raise StorageError(f"{home} is no folder.", fix="set ZOO_HOME to another folder")
+        return self._store.checkpoints()
 
     def _readable(self, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Those that can be read as far as is known; all where none can, so that it is said why."""
@@ -144,7 +134,8 @@ class Collection:
             self._note(spelt_out(f"{len(new):,} checkpoints are left out: {counted}. zoo ls shows which"))
         return readable
 
-    def _group(self, name: str) -> list[Checkpoint]:
+    def _group(self, name: str) -> list[str]:
+        """Names of the checkpoints of a group."""
         kind, _, count = name[1:].partition(":")
         if kind not in _HOW or not re.fullmatch("([1-9][0-9]*)?", count):
             raise UsageError(
@@ -154,7 +145,7 @@ class Collection:
         if not revisions:
             raise NotFoundError(f"there is no {kind} yet.", fix=_HOW[kind])
         kept = revisions[: int(count)] if count else revisions
-        return [self.find(str(revision)) for revision in kept]
+        return list(map(str, kept))
 
     def selected(self) -> Sequence[Revision]:
         """The picks of the latest selection, in order; none without one."""
@@ -166,6 +157,85 @@ class Collection:
         return [score.revision for score in ranking.scores] if ranking else []
 
 
+class Names:
+    """Checkpoints by what users may call them, each found in one step.
+
+    Args:
+        checkpoints: of a zoo.
+    """
+
+    def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
+        self._checkpoints = dict.fromkeys(checkpoints)
+        self._by: tuple[dict[str, list[Checkpoint]], ...] = {}, {}, {}
+        for checkpoint in self._checkpoints:
+            for names, found in zip(_ways_to_say(checkpoint), self._by, strict=True):
+                for name in names:
+                    found.setdefault(name, []).append(checkpoint)
+
+    def fitting(self, name: str) -> list[Checkpoint]:
+        """The checkpoints that `name` may mean: an id, an alias, the last part of an id, a folder.
+
+        Raises:
+            UsageError: it names nothing.
+        """
+        repo_id, revision = parse(name)
+        if is_folder(repo_id):
+            repo_id = str(expanded(repo_id).resolve())
+        aliases, ids, short = self._by
+        if named := aliases.get(name):
+            return list(named)
+        found = ids.get(repo_id) or short.get(repo_id) or []
+        if not name.endswith(f"@{revision}"):
+            return list(found)
+        return [c for c in found if c.revision.asked == revision or c.revision.commit.startswith(revision)]
+
+    def find(self, name: str, *, fix: str | None = None) -> Checkpoint:
+        """The one checkpoint of that name.
+
+        Args:
+            name: with ``@revision`` where the zoo has several of one repository.
+            fix: what to do where there is none; by default, to add it.
+
+        Raises:
+            NotFoundError: it is not in the zoo.
+            UsageError: the name fits several.
+        """
+        found = self.fitting(name)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            near = [c.name for c in self._checkpoints if parse(name)[0].lower() in c.name.lower()]
+            raise NotFoundError(
+                f'no checkpoint "{name}" in the zoo.',
+                why=f"did you mean {', '.join(near[:3])}?" if near else None,
+                fix=fix or f"zoo add {_addable(name)}",
+            )
+        raise UsageError(
+            f'"{name}" fits {len(found)} checkpoints.',
+            why=", ".join(f"{c.revision.repo_id}@{c.revision.commit[:8]}" for c in found),
+            fix="name one of them",
+        )
+
+    def forget(self, checkpoint: Checkpoint) -> None:
+        """Find one no more: it is in the zoo no longer."""
+        del self._checkpoints[checkpoint]
+        for names, found in zip(_ways_to_say(checkpoint), self._by, strict=True):
+            for name in names:
+                found[name].remove(checkpoint)
+
+
+def _addable(name: str) -> str:
+    """A name as it is added: one that is no repository's may be that of a folder here."""
+    beside = "/" not in name and Path(name).is_dir()
+    return shlex.quote(f"./{name}" if beside else name)
+
+
+def _ways_to_say(checkpoint: Checkpoint) -> tuple[set[str], set[str], set[str]]:
+    """Its names: those that mean nothing else, those that it goes by, and those that will do."""
+    aliases = set(checkpoint.aliases)
+    return aliases, {checkpoint.revision.repo_id, *aliases}, {checkpoint.name, _last(checkpoint.name)}
+
+
 def parse(name: str) -> tuple[str, str]:
     """Repository (or folder) and revision of what a user typed.
 
@@ -175,7 +245,7 @@ def parse(name: str) -> tuple[str, str]:
     text = name.removeprefix("hf://")
     if is_folder(text):
         # A folder's name may hold an @; the commit of one is the digest of its content.
-        pinned = None if folder_of(text).is_dir() else re.fullmatch("(.+)@([0-9a-f]{4,40})", text)
+        pinned = None if expanded(text).is_dir() else re.fullmatch("(.+)@([0-9a-f]{4,40})", text)
         return (pinned[1], pinned[2]) if pinned else (text, "main")
     repo_id, _, revision = text.partition("@")
     if not repo_id:
@@ -188,18 +258,6 @@ def parse(name: str) -> tuple[str, str]:
 def is_folder(text: str) -> bool:
     """Whether a name is that of a folder on this machine."""
     return text.startswith((".", "/", "~"))
-
-
-def folder_of(text: str) -> Path:
-    """The folder that a user names, with ~ for a home.
-
-    Raises:
-        UsageError: nobody of that name has one.
-    """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"{text} names no folder.", why=str(error)) from error
 
 
 def listed(names: Iterable[str] | str) -> list[str]:

@@ -19,21 +19,21 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from multiprocessing import TimeoutError as TooSlowError
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
 from zookeeper import hardware, worker
-from zookeeper.errors import CheckpointError, NetworkError, ZooError
+from zookeeper.errors import AccessError, CheckpointError, NetworkError, ZooError
 from zookeeper.plain import count, refusal, size
 from zookeeper.results import Check, Health
 from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.store.files import write_synced
 from zookeeper.store.mounts import file_system_of, is_network
-from zookeeper.worker import Limits, Walls, landlock
+from zookeeper.worker import Limits, Walls
 from zookeeper.worker.keeper import FORKS
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _OFFLINE = "HF_HUB_OFFLINE"
 _PATIENCE = 5.0  # seconds for all that is asked of the Hub
 _SKEW = 300.0  # seconds after which signed addresses of downloads are refused
 _LITTLE, _NOTHING = 2 * 10**9, 10**8  # bytes
+_FILTERS = "use Linux on x86-64 or 64-bit ARM; else run zoo as another user"
 _SECONDS_TO_START = 120.0  # at most, of a worker
 
 
@@ -78,7 +79,7 @@ class Doctor:
 
         Args:
             fix: whether to make missing folders and the index, to sweep leftovers, and to keep everybody from
-                writing to the user's own folders; what their group may do stays. Of what is not well and is
+                writing to the user's own folders; what their group alone may do stays. Of a problem that is
                 not mended it is said.
         """
         with suppress(OSError):  # what keeps it from starting comes up again where it is needed
@@ -90,12 +91,12 @@ class Doctor:
             except (ZooError, OSError) as error:
                 said = error.message if isinstance(error, ZooError) else f"{refusal(error)}."
                 found.append(Check(name, "problem", said, getattr(error, "fix", None)))
-        return tuple(map(_left, found) if fix else found)
+        return tuple(map(_unmended, found) if fix else found)
 
 
-def _left(check: Check) -> Check:
-    """A check after mending was asked for: what is still not well is not for zoo to mend."""
-    if check.state == "ok":
+def _unmended(check: Check) -> Check:
+    """A check after mending was asked for: what still is a problem is not for zoo to mend."""
+    if check.state != "problem":
         return check
     return replace(check, says=f"{check.says.rstrip('.')}; --fix cannot mend that.")
 
@@ -172,13 +173,17 @@ def _folder(name: str, folder: Path, *, fix: bool) -> Check:
     if status.st_uid not in (os.geteuid(), 0):
         return Check(name, "warning", f"{folder} belongs to another user.", _elsewhere(name))
     closable = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX
-    closed = fix and closable and bool(status.st_mode & stat.S_IWOTH)
+    others = _may_write(status.st_mode)
+    closed = fix and closable and "o" in others  # where all may write, nobody gave it to a group on purpose
     if closed:
-        folder.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IWOTH)
-    if others := _may_write(folder.stat().st_mode):
+        group = stat.S_IWGRP if "g" in others else 0
+        folder.chmod(stat.S_IMODE(status.st_mode) & ~(stat.S_IWOTH | group))
+    elif others:
         command = f"chmod {others}-w {shlex.quote(str(folder))}" if closable else _elsewhere(name)
-        return Check(name, "warning", f"other users may write to {folder}.", command)
-    return Check(name, "ok", f"{folder} ({room}).", mended=closed or (fix and missing))
+        left = "; --fix leaves that to you" if fix else ""
+        return Check(name, "warning", f"other users may write to {folder}{left}.", command)
+    made = "made, " if fix and missing else ""
+    return Check(name, "ok", f"{folder} ({made}{room}).", mended=closed)
 
 
 def _may_write(mode: int) -> str:
@@ -208,9 +213,7 @@ def _writable(folder: Path) -> bool:
 def _file_system(doctor: Doctor, fix: bool) -> Iterator[Check]:
     folder = _nearest(doctor.settings.home)
     if not _writable(folder):
-        said = f"{file_system_of(folder) or 'unknown kind'}: not looked at, as nothing can be written there."
-        yield Check("file system", "warning", said)
-        return
+        return  # which was said of the home
     kind = file_system_of(folder) or "unknown kind"
     if fault := _fault_of_file_system(folder):
         yield Check("file system", "problem", f"{kind}: {fault}.", "set ZOO_HOME to a local disk")
@@ -284,10 +287,10 @@ def _index(doctor: Doctor, fix: bool) -> Iterator[Check]:
 def _leftovers(doctor: Doctor, fix: bool) -> Iterator[Check]:
     found = doctor.store.sweep() if fix else doctor.store.leftovers()
     if not found:
-        yield Check("leftovers", "ok", "none of commands that were interrupted.")
+        yield Check("leftovers", "ok", "none.")
         return
     taken = size(sum(one.size for one in found))
-    said = f"{count(len(found), 'leftover')} of commands that were interrupted, {taken}."
+    said = f"{count(len(found), 'thing')} that nothing reads, {taken}."
     yield Check("leftovers", "ok" if fix else "warning", said, "zoo gc --yes", mended=fix)
 
 
@@ -319,6 +322,8 @@ def _network(doctor: Doctor, fix: bool) -> Iterator[Check]:
             yield _token(endpoint, account.get(doctor.patience))
         except TooSlowError:
             yield Check("token", "warning", f"{endpoint} did not say whose it is in time.")
+        except AccessError as error:
+            yield Check("token", "problem", f"the Hub did not accept it: {error.why}.", error.fix)
         except ZooError as error:
             yield Check("token", "warning", error.message, error.fix)
 
@@ -368,7 +373,7 @@ def _room(doctor: Doctor, fix: bool) -> Iterator[Check]:
     """A worker is started, as for a checkpoint, and says itself what it found closed."""
     began = time.monotonic()
     try:
-        walls = worker.look(doctor.limits)
+        walls = worker.look(doctor.limits, hardware.best_device(doctor.settings.device))
     except CheckpointError as error:
         said = f"no worker starts, and no checkpoint can be read: {error.message.rstrip('.')}."
         said = f"{said.rstrip('.')} ({error.why})." if error.why else said
@@ -378,32 +383,53 @@ def _room(doctor: Doctor, fix: bool) -> Iterator[Check]:
     stand = f"a worker started, in {time.monotonic() - began:.1f} s; checkpoints run in "
     stand += "a process of their own" + ("" if FORKS else ", started anew for each")
     looked = tuple(_walls(walls))
-    stand = ", ".join([stand, *(said for stands, said, _, _ in looked if stands)])
-    lacking = [(said, advice) for stands, _, said, advice in looked if not stands]
+    stand = ", ".join([stand, *(wall.does for wall in looked if wall.stands)])
+    lacking = [wall for wall in looked if not wall.stands]
     if not lacking:
         yield Check("room", "ok", f"{stand}.")
         return
-    without = ", and ".join(said for said, _ in lacking)
-    yield Check("room", "warning", f"{stand}; but {without}.", "; ".join(advice for _, advice in lacking))
+    without = ", and ".join(wall.without for wall in lacking)
+    advice = "; ".join(dict.fromkeys(wall.fix for wall in lacking))
+    yield Check("room", "warning", f"{stand}; but {without}.", advice)
 
 
-def _walls(walls: Walls) -> Iterator[tuple[bool, str, str, str]]:
-    """Of each wall whether it stands, what it then does, what is so without it, and what to do."""
-    yield (
-        walls.alone or walls.sockets,
+class _Wall(NamedTuple):
+    """A wall of the room: whether it stands, what it then does, what is so without it, and what to do."""
+
+    stands: bool
+    does: str
+    without: str
+    fix: str
+
+
+def _walls(walls: Walls) -> Iterator[_Wall]:
+    yield _Wall(
+        walls.alone or walls.calls,
         "without a network",
-        "their network is watched and not taken away"
-        + (", but for TCP" if walls.landlock >= landlock.KNOWS_TCP else ""),
+        "their network is watched and not taken away" + (", but for TCP" if walls.tcp else ""),
         "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1",
     )
-    yield (
+    yield _Wall(
         bool(walls.landlock),
         f"with no files but their own (Landlock {walls.landlock})",
         "native code in them could read your files",
         "use a Linux of 5.13 or later with Landlock in /sys/kernel/security/lsm; "
         "else run zoo as another user",
     )
-    yield (
+    yield _Wall(
+        walls.calls,
+        "with no programs and no signals to others",
+        "native code in them could start programs, end yours, and change who may read your files",
+        _FILTERS,
+    )
+    yield _Wall(
+        walls.apart,
+        "out of reach of what else runs here",
+        "native code in them could give orders to programs that listen on this machine, such as a session bus"
+        + (", as connecting to NVIDIA's MPS must stay allowed" if walls.calls else ""),
+        "stop MPS, or set ZOO_DEVICE=cpu" if walls.calls else _FILTERS,
+    )
+    yield _Wall(
         walls.memory,
         "with a memory cap",
         "their memory has no cap",

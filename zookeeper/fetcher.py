@@ -5,15 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zookeeper import local, worker
 from zookeeper.errors import CheckpointError, IntegrityError, ZooError
-from zookeeper.records import Checkpoint, digest_of
+from zookeeper.records import Checkpoint
 from zookeeper.reporter import Reporter
-from zookeeper.store import Store, claims
+from zookeeper.store import Store
 from zookeeper.store import files as on_disk
 from zookeeper.worker import Limits
 
@@ -68,21 +68,19 @@ class Fetcher:
         store: whose cache keeps converted weights.
         hub: gives the Hub; called only when something must be fetched.
         reporter: told what is going on.
-        limits: of a conversion.
     """
 
-    def __init__(self, store: Store, hub: Callable[[], Hub], reporter: Reporter, limits: Limits) -> None:
+    def __init__(self, store: Store, hub: Callable[[], Hub], reporter: Reporter) -> None:
         self._store = store
         self._hub = hub
         self._reporter = reporter
-        self._limits = limits
 
-    def fetch(self, checkpoint: Checkpoint, *, at_once: int = 1) -> Pinned:
+    def fetch(self, checkpoint: Checkpoint, limits: Limits) -> Pinned:
         """The files of a checkpoint, after a look that they are what was pinned.
 
         Args:
             checkpoint: which.
-            at_once: checkpoints that share the machine.
+            limits: of what a conversion may take.
 
         Raises:
             CheckpointError: it has a problem, or is made of pickles that cannot be converted.
@@ -94,7 +92,7 @@ class Fetcher:
             fix = agreed if "--allow-pickle" in checkpoint.problem else None
             raise CheckpointError(f"{checkpoint.problem}.", fix=fix)
         pinned = self._looked_at(checkpoint) if checkpoint.revision.local else self._fetched(checkpoint)
-        return self._converted(checkpoint, pinned, at_once) if checkpoint.pickled else pinned
+        return self._converted(checkpoint, pinned, limits) if checkpoint.pickled else pinned
 
     def _looked_at(self, checkpoint: Checkpoint) -> Pinned:
         """Files in a folder of this machine."""
@@ -115,19 +113,18 @@ class Fetcher:
             folder = hub.fetch(revision, files, advance=advance)
         return Pinned(folder, _stamps(folder / file.path for file in files) | before)
 
-    def _converted(self, checkpoint: Checkpoint, pickles: Pinned, at_once: int) -> Pinned:
+    def _converted(self, checkpoint: Checkpoint, pickles: Pinned, limits: Limits) -> Pinned:
         """The same files with weights that are no pickles, converted in a closed room, and only once."""
-        folder = self._store.cache / converted_at(checkpoint)
-        lock = self._store.cache / "locks" / f"{folder.parent.name}-{folder.name}.lock"
+        folder = self._store.converted(checkpoint)
         converted = _conversion(folder)
         if converted is not None:
             return converted
-        with claims.held(lock, lambda who: self._reporter.note(f"{checkpoint.name}: {who}")):
+        with self._store.claimed(folder, lambda who: self._reporter.note(f"{checkpoint.name}: {who}")):
             converted = _conversion(folder)  # by whoever had the lock before
             if converted is not None:
                 return converted
             with self._reporter.track(f"converting {checkpoint.name}", 1, "checkpoints") as advance:
-                made = _convert(pickles, folder, replace(self._limits, at_once=at_once))
+                made = _convert(pickles, folder, limits)
                 advance(1)
             return made
 
@@ -138,7 +135,7 @@ def _convert(pickles: Pinned, folder: Path, limits: Limits) -> Pinned:
         with pickles.opened() as source:
             worker.convert(source, aside, limits)
         with on_disk.disk(aside):
-            (aside / _CONTENT).write_text(local.describe(aside).revision.commit)
+            on_disk.write_synced(aside / _CONTENT, local.describe(aside).revision.commit.encode())
         if not on_disk.publish(aside, folder):
             # Locks do not work everywhere: somebody else may have been faster.
             converted = _conversion(folder)
@@ -155,11 +152,6 @@ def _conversion(folder: Path) -> Pinned | None:
         if local.describe(folder).revision.commit == (folder / _CONTENT).read_text():
             return Pinned(folder, stamps)
     return None
-
-
-def converted_at(checkpoint: Checkpoint) -> Path:
-    """Where in the cache the weights of a checkpoint are that were pickles: by their content."""
-    return Path("converted", digest_of([[file.path, file.digest] for file in checkpoint.files]))
 
 
 def _stamps(paths: Iterable[Path]) -> dict[Path, str | None]:

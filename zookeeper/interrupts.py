@@ -18,6 +18,7 @@ TERMINATED = 143
 UNREAD = 141
 
 STOPPED = "Stopped. What was finished is kept; the same command goes on from there."
+"""What is said where the command is one of those of which that is true, or is not known yet."""
 
 _GRACE_SECONDS = 1.6
 _GRACE_OF_ONE_OF_SEVERAL = 1.1  # so that what started it ends in order
@@ -27,6 +28,7 @@ _FRESH_LINE = "\r\x1b[K\x1b[?25h\n"
 """To a terminal: what stands on the line goes, and the cursor comes back."""
 
 _said = threading.Event()
+_keeps_nothing = threading.Event()
 
 
 def listen() -> None:
@@ -53,6 +55,16 @@ def listen() -> None:
         said()
 
 
+def expect(*, kept: bool) -> None:
+    """Note whether what the command has finished is kept when it is stopped."""
+    (_keeps_nothing.clear if kept else _keeps_nothing.set)()
+
+
+def line() -> str:
+    """What to say of a command that was stopped."""
+    return "Stopped." if _keeps_nothing.is_set() else STOPPED
+
+
 def said() -> None:
     """Note that it was said that the command was stopped, or that somebody else says so."""
     _said.set()
@@ -62,7 +74,7 @@ def say_stopped() -> None:
     """Say that the command was stopped, past everything that might be busy with standard error."""
     if not _said.is_set():
         said()
-        _write(STOPPED)
+        _write(line())
 
 
 def finish() -> None:
@@ -100,10 +112,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if not _said.is_set():
-        _write(STOPPED)
+        _write(line())
     raise SystemExit(TERMINATED)
 
 
-def _write(line: str) -> None:
+def _write(text: str) -> None:
     start = _FRESH_LINE if sys.stderr.isatty() else ""
-    os.write(2, f"{start}{line}\n".encode())
+    os.write(2, f"{start}{text}\n".encode())

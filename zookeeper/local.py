@@ -43,14 +43,16 @@ def describe(folder: Path, *, pickles: bool = False) -> Checkpoint:
 
 def _describe(folder: Path, pickles: bool) -> Checkpoint:
     present = {path.name: path for path in folder.iterdir() if path.is_file()}
-    pickled = pickles and only_pickles(present)
-    found = files_of(folder, pickled=pickled)
+    unsafe = only_pickles(present)
+    pickled = pickles and unsafe
+    found = files_of(folder, pickled=unsafe)  # the commit says what is there, whatever is agreed to
+    loaded = files_of(folder, pickled=pickled)
     config = parsed(content_of(found[CONFIG], SMALL, CONFIG), CONFIG) if CONFIG in found else {}
     weights = weights_of(found)
     files = tuple(_file(path, name) for name, path in found.items())
     return Checkpoint(
         revision=Revision(str(folder), "folder", _content_digest(files)),
-        files=files,
+        files=tuple(file for file in files if file.path in loaded),
         architecture=architecture_of(config),
         model_type=model_type_of(config),
         parameters=weights.elements if weights.files else None,
@@ -87,8 +89,13 @@ def _changed(folder: Path, what: object, why: str | None = None) -> IntegrityErr
     return IntegrityError(
         f"{folder} changed since it was added ({what}).",
         why=why,
-        fix=f"zoo add {shlex.quote(str(folder))}   adds what it is now",
+        fix=remedy(folder),
     )
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a folder that does not hold what was pinned."""
+    return f"zoo add {shlex.quote(str(folder))}   pins what it holds now; or put back what it held"
 
 
 def _file(path: Path, name: str) -> RepoFile:

@@ -33,7 +33,7 @@ from zookeeper.records import Checkpoint, Dataset, RepoFile, Revision
 SCHEMA = "zoo.lock/1"
 """Of the files that are written; what is read must say the same."""
 
-_AGAIN = "write it again where it came from: zoo freeze -o zoo.lock"
+_AGAIN = "write it again on the machine that it came from: zoo freeze -o zoo.lock"
 _MOST_ENTRIES = 100_000
 _MOST_FILES = 100_000
 _LARGEST_FILE = 1 << 50
@@ -152,7 +152,8 @@ def read(text: str) -> Lock:
         raise _unreadable(f"it is not JSON: {str(error)[:_LONGEST]}") from error
     if not isinstance(said, dict) or said.get("schema") != SCHEMA:
         schema = said.get("schema") if isinstance(said, dict) else None
-        raise _unreadable(f"its schema is {_shown(schema)}; this zoo reads {SCHEMA}")
+        names = "names no schema" if schema is None else f"has the schema {_shown(schema)}"
+        raise _unreadable(f"it {names}; this zoo reads {SCHEMA}")
     checkpoints = tuple(_pins(Checkpoint, said.get("checkpoints"), "checkpoint"))
     datasets = tuple(_pins(Dataset, said.get("datasets", []), "dataset"))
     lock = Lock(shortened(str(said.get("zoo")), _SHOWN), checkpoints, datasets)
@@ -267,9 +268,7 @@ def _demand(holds: bool, otherwise: str) -> None:
 
 
 def _unreadable(why: str) -> DataError:
-    return DataError(
-        "this is no lock that can be read.", why=why, fix="write it again: zoo freeze -o zoo.lock"
-    )
+    return DataError("this is no lock that can be read.", why=why, fix=_AGAIN)
 
 
 def _shown(text: object) -> str:

@@ -9,6 +9,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -153,6 +154,20 @@ def size(n: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{amount:,.0f} {unit}" if amount >= 100 else f"{amount:.3g} {unit}"
+
+
+def expanded(path: str | Path) -> Path:
+    """A path that a user names, with ~ for a home.
+
+    Raises:
+        UsageError: nobody of that name has one.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path} is no path here.", why="nobody of that name has a home", fix="write out the path"
+        ) from error
 
 
 def now() -> str:

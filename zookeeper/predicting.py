@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from zookeeper import hardware, local
-from zookeeper.collection import folder_of, is_folder, parse
+from zookeeper.collection import is_folder, parse
 from zookeeper.errors import (
-    CheckpointError,
     DegenerateInputError,
     IntegrityError,
     NotFoundError,
@@ -29,12 +28,17 @@ from zookeeper.errors import (
     UsageError,
     ZooError,
 )
-from zookeeper.plain import decode, encode, spelt_out
+from zookeeper.fetcher import Fetcher, Pinned
+from zookeeper.outcomes import told_of
+from zookeeper.plain import decode, encode, expanded, spelt_out
 from zookeeper.publications import EvalCard, Prediction
 from zookeeper.records import Checkpoint, Corpus, Dataset, RepoFile, Revision, Target, digest_of
+from zookeeper.reporter import Silent
 from zookeeper.results import Member, Run
 from zookeeper.settings import Settings
+from zookeeper.store import Store
 from zookeeper.store.files import write
+from zookeeper.worker import Limits
 
 if TYPE_CHECKING:
     from zookeeper.hub import Hub
@@ -91,17 +95,19 @@ def load_ensemble(
         published = shelf.published(name, revision)
         run = _run_of(published)
         arrays = _arrays_of(published, run)
-        folders = _folders(shelf, run, members or {})
+        files = list(_files(shelf, run, members or {}))
 
         from zookeeper.tuning.serving import Sources, served
 
-        sources = Sources(
-            names=tuple(member.name for member in run.members),
-            folders=tuple(folders),
-            target=run.target,
-            device=hardware.best_device(device or settings.device),
-        )
-        return Ensemble(run, served(run.best.key.recipe, sources, arrays))
+        with ExitStack() as reading:
+            sources = Sources(
+                names=tuple(member.name for member in run.members),
+                folders=tuple(reading.enter_context(pinned.opened()) for pinned in files),
+                target=run.target,
+                device=hardware.best_device(device or settings.device),
+            )
+            outputs = served(run.best.key.recipe, sources, arrays)
+        return Ensemble(run, outputs)
 
 
 def published_run(
@@ -392,22 +398,47 @@ class _Shelf:
         if not isinstance(name, str | Path):
             raise UsageError(f"{name!r} is no name of an ensemble.", fix="owner/name, or ./folder")
         if isinstance(name, Path) or is_folder(name):
-            return _Folder(str(name), folder_of(str(name)))
+            return _Folder(str(name), expanded(name))
         repo_id, pinned = parse(name)
         asked = pinned if "@" in name else revision
         return _Repository(
             self.hub, self._remembered(Dataset, repo_id, asked, lambda: self.hub.repository(repo_id, asked))
         )
 
-    def member(self, revision: Revision) -> Path:
-        """The files of a checkpoint on the Hub, at its commit."""
+    def member(self, revision: Revision) -> Pinned:
+        """The files of a checkpoint on the Hub, at its commit.
+
+        Raises:
+            IntegrityError: there is no such commit.
+            CheckpointError: it cannot be read.
+        """
         repo_id, commit = revision.repo_id, revision.commit
         found = self._remembered(Checkpoint, repo_id, commit, lambda: self.hub.checkpoint(repo_id, commit))
         if found.revision.commit != commit:
             raise IntegrityError(f"{repo_id} has no commit {commit}.", why=f"it is {found.revision.commit}")
-        if found.problem:
-            raise CheckpointError(f"{repo_id}: {found.problem}.")
-        return self.hub.fetch(found.revision, found.files)
+        return self._fetched(repo_id, found)
+
+    def folder(self, member: Member, folder: Path) -> Pinned:
+        """The files of a folder, if they are what was pinned.
+
+        Raises:
+            IntegrityError: they are something else.
+            CheckpointError: they cannot be read.
+        """
+        found = local.describe(folder)
+        if found.revision.commit != member.revision.commit:
+            raise IntegrityError(
+                f"{folder} is not the member {member.name}.",
+                why=f"its files make {found.revision.commit[:12]}, and those of the member made "
+                f"{member.revision.commit[:12]}",
+            )
+        return self._fetched(member.name, found)
+
+    def _fetched(self, name: str, checkpoint: Checkpoint) -> Pinned:
+        limits = Limits(self._settings.memory, self._settings.patience)
+        store = Store(self._settings.home, self._settings.cache)
+        with told_of(name):
+            return Fetcher(store, lambda: self.hub, Silent()).fetch(checkpoint, limits)
 
     def _remembered(self, kind: type[R], repo_id: str, asked: str, ask: Callable[[], R]) -> R:
         """What the Hub says of a repository: of a commit it is asked once, of all else while it can be."""
@@ -527,7 +558,7 @@ def _arrays_of(published: _Published, run: Run) -> dict[str, NDArray[Any]]:
 # Members
 
 
-def _folders(shelf: _Shelf, run: Run, given: Mapping[str, str | Path]) -> Iterator[Path]:
+def _files(shelf: _Shelf, run: Run, given: Mapping[str, str | Path]) -> Iterator[Pinned]:
     """Files of each member, as it was pinned."""
     used = set()
     for member in run.members:
@@ -541,25 +572,9 @@ def _folders(shelf: _Shelf, run: Run, given: Mapping[str, str | Path]) -> Iterat
                 fix=f'load_ensemble(…, members={{"{member.name}": FOLDER}})',
             )
         used.add(name)
-        yield _local(member, Path(given[name]))
+        yield shelf.folder(member, expanded(given[name]))
     if unknown := sorted(given.keys() - used):
         raise UsageError(f"no member of it is a folder called {unknown[0]}.")
-
-
-def _local(member: Member, folder: Path) -> Path:
-    """A folder, if it holds what was pinned.
-
-    Raises:
-        IntegrityError: it holds something else.
-    """
-    found = local.describe(folder.expanduser())
-    if found.revision.commit != member.revision.commit:
-        raise IntegrityError(
-            f"{folder} is not the member {member.name}.",
-            why=f"its files make {found.revision.commit[:12]}, and those of the member made "
-            f"{member.revision.commit[:12]}",
-        )
-    return local.fetch(found)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zookeeper import kernels
 from zookeeper.errors import CheckpointError, EmptyZooError, IntegrityError
 from zookeeper.outcomes import attempt
-from zookeeper.reader import Reader, feature_key
+from zookeeper.reader import feature_key
 from zookeeper.records import (
     Checkpoint,
     Corpus,
@@ -27,7 +27,9 @@ from zookeeper.records import (
     by_checkpoint,
 )
 from zookeeper.reporter import Reporter
+from zookeeper.settling import Settling
 from zookeeper.store import Store
+from zookeeper.texts import Texts
 
 R = TypeVar("R")
 
@@ -39,13 +41,15 @@ class Probing:
 
     Args:
         store: that keeps features.
-        reader: of the probe.
+        texts: finds probes.
+        settling: decides what readings leave open.
         reporter: told what is going on.
     """
 
-    def __init__(self, store: Store, reader: Reader, reporter: Reporter) -> None:
+    def __init__(self, store: Store, texts: Texts, settling: Settling, reporter: Reporter) -> None:
         self._store = store
-        self._reader = reader
+        self._texts = texts
+        self._settling = settling
         self._reporter = reporter
 
     def choice(self, name: str, max_words: int, reading: Reading | None) -> tuple[ProbeChoice, Corpus]:
@@ -54,9 +58,9 @@ class Probing:
         Raises:
             DataError, NotFoundError, NetworkError: the probe cannot be had.
         """
-        corpus = self._reader.texts.probe(name, max_words)
+        corpus = self._texts.probe(name, max_words)
         lengths = tuple(map(len, corpus.sentences))
-        settled = self._reader.settling.settled(reading or Reading(), corpus, self._latest_on(corpus))
+        settled = self._settling.settled(reading or Reading(), corpus, self._latest_on(corpus))
         return ProbeChoice(name, max_words, corpus.digest, lengths, settled), corpus
 
     def _latest_on(self, corpus: Corpus) -> Reading | None:

@@ -203,10 +203,8 @@ class Publisher:
         from zookeeper.auditing import Audit, read_of
         from zookeeper.tuning.metrics import Judge
 
-        target = run.target
-        script = run.request.script or "" if run.request else None
-        offline = self._settings.offline
-        judge = Judge.of(run.metric, target.classes, target.kind, script=script, offline=offline)
+        make = partial(Judge.recorded, script=run.request.script) if run.request else Judge.of
+        judge = make(run.metric, run.target.classes, run.target.kind, offline=self._settings.offline)
         return Audit(run, judge, lambda one: self._store.arrays(Trial, one.key.digest, read_of(one)))
 
     def _pictures(self, subject: Subject) -> dict[str, bytes]:

@@ -21,8 +21,8 @@ from zookeeper.errors import (
 from zookeeper.evidence import Evidence
 from zookeeper.gathering import evidence_from, names_of
 from zookeeper.labels import Array
-from zookeeper.outcomes import attempt
-from zookeeper.reader import Reader
+from zookeeper.outcomes import attempt, attempts
+from zookeeper.reader import Place, Reader
 from zookeeper.records import (
     Checkpoint,
     EvidenceSet,
@@ -38,7 +38,9 @@ from zookeeper.reporter import Reporter
 from zookeeper.resampling import draws, interval, rank_ranges, replicates, tiers
 from zookeeper.results import Baseline, Covariance, Estimate, Ranking, Score, Shortlist
 from zookeeper.scores import SCORES, ScoreSpec
+from zookeeper.settling import Settling
 from zookeeper.store import Store
+from zookeeper.texts import Texts
 
 DEFAULT_SCORES = ("logme", "ridge")
 DEFAULT_LAYER = "best"
@@ -195,12 +197,18 @@ class Ranker:
 
     Args:
         store: that keeps evidence and earlier rankings.
+        texts: finds targets.
+        settling: decides what readings leave open.
         reader: runs checkpoints over a target.
         reporter: told what is going on.
     """
 
-    def __init__(self, store: Store, reader: Reader, reporter: Reporter) -> None:
+    def __init__(
+        self, store: Store, texts: Texts, settling: Settling, reader: Reader, reporter: Reporter
+    ) -> None:
         self._store = store
+        self._texts = texts
+        self._settling = settling
         self._reader = reader
         self._reporter = reporter
 
@@ -230,14 +238,19 @@ class Ranker:
             UsageError: the score that orders is not defined for such labels.
             DataError, NotFoundError, NetworkError: the target cannot be had.
         """
-        target, splits = self._reader.texts.target(source, (split,), max_examples)
+        target, splits = self._texts.target(source, (split,), max_examples)
+        _check_defined(scorer.by, target)
         data = splits[split]
-        reading = self._reader.settling.settled(replace(reading, layer="all"), data.corpus)
-        evidence = {c: partial(self._reader.evidence, c, data, reading, target.name) for c in checkpoints}
+        reading = self._settling.settled(replace(reading, layer="all"), data.corpus)
+
+        def read(checkpoint: Checkpoint, place: Place | None = None) -> EvidenceSet:
+            return self._reader.evidence(checkpoint, data, reading, target.name, place)
+
+        found = self._reader.over([(c.name, partial(read, c)) for c in checkpoints], devices)
         empty = Ranking(
             target, split, scorer.by.name, scorer.layer, reading, (), notes=_remarks(target, data)
         )
-        return self._ordered(empty, evidence, scorer, again=True, devices=devices)
+        return self._ordered(empty, dict(zip(checkpoints, found, strict=True)), read, scorer)
 
     def keep(self, ranking: Ranking, notes: Iterable[str]) -> Ranking:
         """Store a ranking under these notes (see `note_of`), unless nothing could be ranked; gives it back.
@@ -292,18 +305,22 @@ class Ranker:
             n_replicates=n_replicates,
             level=level,
         )
-        evidence = {
-            Checkpoint(s.revision, (), parameters=s.parameters): partial(self._stored, s.evidence)
-            for s in stored.scores
-        }
+        _check_defined(scorer.by, stored.target)
+        evidence = {Checkpoint(s.revision, (), parameters=s.parameters): s.evidence for s in stored.scores}
         unread = []
         for failure in stored.failures:
             if failure.revision and "evidence" in failure.details:
                 checkpoint = Checkpoint(failure.revision, (), parameters=failure.details["parameters"])
-                evidence[checkpoint] = partial(self._stored, failure.details["evidence"])
+                evidence[checkpoint] = failure.details["evidence"]
             else:
                 unread.append(failure)
-        return self._ordered(replace(stored, failures=tuple(unread)), evidence, scorer, again=False)
+
+        def read(checkpoint: Checkpoint) -> EvidenceSet:
+            return self._stored(evidence[checkpoint])
+
+        found = attempts([(c.name, partial(read, c)) for c in evidence])
+        known = replace(stored, failures=tuple(unread))
+        return self._ordered(known, dict(zip(evidence, found, strict=True)), read, scorer)
 
     def evidence(self, score: Score) -> Evidence:
         """What a score was measured on.
@@ -342,24 +359,27 @@ class Ranker:
     def _ordered(
         self,
         ranking: Ranking,
-        evidence: Mapping[Checkpoint, Callable[[], EvidenceSet]],
+        evidence: Mapping[Checkpoint, EvidenceSet | Outcome],
+        read: Callable[[Checkpoint], EvidenceSet],
         scorer: Scorer,
-        *,
-        again: bool,
-        devices: Sequence[str] = (),
     ) -> Ranking:
-        if ranking.target.numbers and not scorer.by.numbers:
-            raise UsageError(f"{scorer.by.title} is defined for classes only.", fix="--score logme")
+        """A ranking of what was read, or why it could not be.
+
+        Args:
+            ranking: all that is known of it before.
+            evidence: of each checkpoint.
+            read: gives it once more, where it turns out to be damaged.
+            scorer: that orders.
+        """
         candidates: list[Candidate] = []
         failures: list[Outcome] = []
         names = distinct_names(list(evidence))
-        reads = self._reader.over(list(zip(names, evidence.values(), strict=True)), devices)
-        for name, (checkpoint, read), found in zip(names, evidence.items(), reads, strict=True):
+        for name, (checkpoint, found) in zip(names, evidence.items(), strict=True):
             if isinstance(found, Outcome):
-                failures.append(found)
+                failures.append(replace(found, name=name))
                 continue
-            score = partial(self._candidate, name, checkpoint, found, read, scorer, again)
-            scored = attempt(name, score)
+            score = partial(scorer.candidate, name, checkpoint)
+            scored = attempt(name, partial(self._scored, name, score, found, partial(read, checkpoint)))
             if isinstance(scored, Outcome):
                 # Another score or layer may well be defined for it.
                 known = {"evidence": found.key.digest, "parameters": checkpoint.parameters}
@@ -378,26 +398,27 @@ class Ranker:
             level=scorer.level,
         )
 
-    def _candidate(
+    def _scored(
         self,
         name: str,
-        checkpoint: Checkpoint,
+        score: Callable[[EvidenceSet], Candidate],
         found: EvidenceSet,
         read: Callable[[], EvidenceSet],
-        scorer: Scorer,
-        again: bool,
     ) -> Candidate:
-        """What scores say of one checkpoint; `again` is whether `read` can make what is damaged again."""
+        """What scores say of evidence; damage is a miss, so that it is read once more."""
         try:
-            return scorer.candidate(name, checkpoint, found)
+            return score(found)
         except (IntegrityError, NotFoundError) as error:
-            if not again:
-                raise NotFoundError(error.message, why=error.why, fix=_RANK_AGAIN) from error
-            self._reporter.note(f"{name}: {error.message} It is read again.")
+            self._reporter.note(f"{name}: {error.message} It has to be read again.")
             self._store.discard(EvidenceSet, found.key.digest)
-            return scorer.candidate(name, checkpoint, read())
+            return score(read())
 
     def _stored(self, digest: str) -> EvidenceSet:
+        """Evidence that a ranking was made by.
+
+        Raises:
+            NotFoundError: it is stored no more; nothing here can read it again.
+        """
         found = self._store.find(EvidenceSet, digest)
         if found is None:
             raise NotFoundError("what it was ranked by is stored no more.", fix=_RANK_AGAIN)
@@ -412,6 +433,12 @@ class Ranker:
             if last > 0:
                 places.append({str(s.revision): 1 - i / last for i, s in enumerate(ranking.scores)})
         return places
+
+
+def _check_defined(by: ScoreSpec, target: Target) -> None:
+    """Refuse to order by a score that means nothing for such labels."""
+    if target.numbers and not by.numbers:
+        raise UsageError(f"{by.title} is defined for classes only.", fix="--score logme")
 
 
 def note_of(name: str) -> str:
@@ -490,7 +517,7 @@ def _remarks(target: Target, data: Labelled) -> tuple[str, ...]:
     counts = np.bincount(data.labels[counted(data.labels)].astype(np.int64), minlength=len(target.classes))
     top = int(counts.argmax())
     share = counts[top] / counts.sum()
-    remarks = [f"Always answering {target.classes[top]} would be right for {share:.1%} of all."]
+    remarks = [f'Always answering "{target.classes[top]}" would be right for {share:.1%} of all.']
     if single := [target.classes[i] for i in np.flatnonzero(counts == 1)]:
         named = ", ".join(single[:3]) + (" and others" if len(single) > 3 else "")
         many = "One class has" if len(single) == 1 else f"{len(single)} classes have"

@@ -148,8 +148,8 @@ def weights_of(files: Mapping[str, Path]) -> Weights:
     types: dict[str, str] = {}
     held = {name: path for name, path in files.items() if name.endswith(".safetensors")}
     for name, path in held.items():
-        _check_header(path, name)
         try:
+            _check_header(path, name)
             with safe_open(path, framework="np") as tensors:
                 for tensor in tensors.keys():  # noqa: SIM118 it is no mapping
                     part = tensors.get_slice(tensor)

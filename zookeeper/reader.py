@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,28 +37,42 @@ from zookeeper.settings import Settings
 from zookeeper.settling import Settling
 from zookeeper.signatures import Basis, Signature, Signer, screen
 from zookeeper.store import Arrays, Store
-from zookeeper.texts import Texts
 from zookeeper.worker import Cuts, Limits
-
-if TYPE_CHECKING:
-    from zookeeper.hub import Hub
 
 R = TypeVar("R")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a checkpoint is read.
+
+    Attributes:
+        device: torch device, with which nothing else of this process reads meanwhile.
+        limits: of what may be taken there.
+    """
+
+    device: str
+    limits: Limits
+
+
 @dataclass(frozen=True, eq=False)
-class Read:
+class ReadFeatures:
     """Features of a checkpoint on a corpus.
 
     Attributes:
         features: what they are.
-        array: (n, d).
+        arrays: (n, d) each; of all layers by their numbers.
         computed: whether this call made them.
     """
 
     features: FeatureSet
-    array: NDArray[Any]
+    arrays: Arrays
     computed: bool
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """(n, d) of the one layer."""
+        return self.arrays["features"]
 
 
 class Reader:
@@ -67,28 +81,25 @@ class Reader:
     Args:
         settings: of the zoo.
         store: of the zoo.
-        hub: gives the Hub; called only when something must be fetched.
+        fetcher: has checkpoints at hand.
+        settling: decides what readings leave open.
         reporter: told what is going on.
 
     Attributes:
-        texts: finds what is read.
-        fetcher: has what reads at hand.
-        settling: decides what readings leave open.
+        limits: of a checkpoint that has the machine to itself.
     """
 
-    def __init__(self, settings: Settings, store: Store, hub: Callable[[], Hub], reporter: Reporter) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, fetcher: Fetcher, settling: Settling, reporter: Reporter
+    ) -> None:
         self._settings = settings
         self._store = store
+        self._fetcher = fetcher
+        self._settling = settling
         self._reporter = reporter
-
         self._used: str | None = None
-        self._free: SimpleQueue[str] | None = None
-        self._limits = Limits(settings.memory, settings.patience)
         self._cuts = Cuts()
-
-        self.texts = Texts(store, hub, reporter)
-        self.fetcher = Fetcher(store, hub, reporter, self._limits)
-        self.settling = Settling(settings, store, lambda: self.device)
+        self.limits = Limits(settings.memory, settings.patience)
 
     @cached_property
     def device(self) -> str:
@@ -101,86 +112,91 @@ class Reader:
         return self._used or "cpu"
 
     def over(
-        self, actions: Sequence[tuple[str, Callable[[], R]]], devices: Sequence[str] = ()
+        self, actions: Sequence[tuple[str, Callable[[Place], R]]], devices: Sequence[str] = ()
     ) -> list[R | Outcome]:
-        """What comes of reading with several checkpoints, each on a device that is free; see `attempts`.
+        """What comes of reading with several checkpoints, each where it is free; see `attempts`.
 
         Args:
-            actions: name of the checkpoint, and what is done with it.
+            actions: name of the checkpoint, and what is done with it at a place that nothing else has.
             devices: as torch names them; none for the one that the settings mean.
 
         Raises:
             UsageError: the settings mean one that is not there.
         """
-        before = self._free, self._limits
         devices = devices or (self.device,)
-        self._free, self._limits = SimpleQueue(), replace(self._limits, at_once=len(devices))
+        limits = replace(self.limits, at_once=len(devices))
+        free: SimpleQueue[Place] = SimpleQueue()
         for device in devices:
-            self._free.put(device)
-        try:
-            return attempts(actions, at_once=len(devices), stop=worker.stop)
-        finally:
-            self._free, self._limits = before
+            free.put(Place(device, limits))
 
-    def features(self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, source: str) -> Read:
+        def somewhere(action: Callable[[Place], R]) -> R:
+            place = free.get()
+            try:
+                return action(place)
+            finally:
+                free.put(place)
+
+        placed = [(name, partial(somewhere, action)) for name, action in actions]
+        return attempts(placed, at_once=len(devices), stop=worker.stop)
+
+    def features(
+        self,
+        checkpoint: Checkpoint,
+        corpus: Corpus,
+        reading: Reading,
+        source: str,
+        place: Place | None = None,
+    ) -> ReadFeatures:
         """Features of a checkpoint on a corpus: stored ones if they are whole, else computed and stored.
 
         Args:
             checkpoint: which.
             corpus: of which every word, or sentence, is a row.
-            reading: layer, pooling and window.
+            reading: layer, pooling and window; of a layer ``"all"`` every one is kept.
             source: what the corpus is, for people.
+            place: where it is read, as `over` gives it; by default on the device that the settings mean.
 
         Raises:
             CheckpointError: it cannot be read, with the reason.
             IntegrityError, AccessError, NetworkError: its files cannot be had as they were pinned.
             StorageError: the features cannot be kept.
         """
-        features, arrays, computed = self._features(checkpoint, corpus, reading, source)
-        return Read(features, arrays["features"], computed)
+        reading = self._settling.settled(reading, corpus)
+        key = feature_key(checkpoint, corpus.digest, reading)
+        stored = self._stored_features(checkpoint, key)
+        if stored is not None:
+            return stored
+        with self._claim(FeatureSet, key, checkpoint):
+            stored = self._stored_features(checkpoint, key)  # by whoever had the claim before
+            return stored or self._made_features(checkpoint, corpus, key, source, place)
 
     def layers(
         self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, source: str
     ) -> tuple[NDArray[Any], ...]:
         """Features of every layer, the embeddings first, kept together; see `features`."""
-        _, arrays, _ = self._features(checkpoint, corpus, replace(reading, layer="all"), source)
+        arrays = self.features(checkpoint, corpus, replace(reading, layer="all"), source).arrays
         return tuple(arrays[str(number)] for number in range(len(arrays)))
 
-    def _features(
-        self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, source: str
-    ) -> tuple[FeatureSet, Arrays, bool]:
-        """The feature set, its arrays, and whether this call made them."""
-        reading = self.settling.settled(reading, corpus)
-        key = feature_key(checkpoint, corpus.digest, reading)
-        stored = self._stored_features(checkpoint, key)
-        if stored is not None:
-            return *stored, False
-        with self._claim(FeatureSet, key, checkpoint):
-            stored = self._stored_features(checkpoint, key)  # by whoever had the claim before
-            if stored is not None:
-                return *stored, False
-            return *self._made_features(checkpoint, corpus, key, source), True
-
-    def _stored_features(self, checkpoint: Checkpoint, key: FeatureKey) -> tuple[FeatureSet, Arrays] | None:
+    def _stored_features(self, checkpoint: Checkpoint, key: FeatureKey) -> ReadFeatures | None:
         """What is stored, if it is whole; what is damaged is discarded."""
         stored = self._store.find(FeatureSet, key.digest)
         if stored is None:
             return None
         try:
-            return stored, self._store.arrays(FeatureSet, key.digest)
+            return ReadFeatures(stored, self._store.arrays(FeatureSet, key.digest), computed=False)
         except IntegrityError as error:
             self._reporter.note(f"{checkpoint.name}: {error.message} It is computed again.")
             self._store.discard(FeatureSet, key.digest)
             return None
 
     def _made_features(
-        self, checkpoint: Checkpoint, corpus: Corpus, key: FeatureKey, source: str
-    ) -> tuple[FeatureSet, Arrays]:
+        self, checkpoint: Checkpoint, corpus: Corpus, key: FeatureKey, source: str, place: Place | None
+    ) -> ReadFeatures:
         """What a checkpoint makes of a corpus, written to the disk while it reads."""
         arrays: Arrays = {}
         n_empty = 0
         with self._store.draft(FeatureSet, key.digest) as draft:
-            with self._blocks(checkpoint, corpus, key.reading) as (blocks, device):
+            with self._blocks(checkpoint, corpus, key.reading, place) as (blocks, device):
                 for block in blocks:
                     layers = _layers_of(block, key.reading)
                     if not arrays:
@@ -203,7 +219,7 @@ class Reader:
                 source=source,
             )
             draft.keep(features, {"device": device})
-        return features, arrays
+        return ReadFeatures(features, arrays, computed=True)
 
     def _claim(
         self, kind: type[FeatureSet | EvidenceSet | SignatureSet], key: Key, checkpoint: Checkpoint
@@ -214,7 +230,13 @@ class Reader:
         )
 
     def signature(
-        self, checkpoint: Checkpoint, corpus: Corpus, key: SignatureKey, basis: Basis, source: str
+        self,
+        checkpoint: Checkpoint,
+        corpus: Corpus,
+        key: SignatureKey,
+        basis: Basis,
+        source: str,
+        place: Place | None = None,
     ) -> SignatureSet:
         """Read a corpus with a checkpoint and keep its signature only; features are not held.
 
@@ -224,6 +246,7 @@ class Reader:
             key: of the signature.
             basis: of the signatures on this corpus.
             source: what the corpus is, for people.
+            place: as in `features`.
 
         Raises:
             ZooError: as `features`.
@@ -234,7 +257,7 @@ class Reader:
                 return stored
             signer = Signer(basis)
             dimension = n_empty = 0
-            with self._blocks(checkpoint, corpus, key.features.reading) as (blocks, device):
+            with self._blocks(checkpoint, corpus, key.features.reading, place) as (blocks, device):
                 for block in blocks:
                     (states,) = block.states.values()
                     signer.add(block.rows, states)
@@ -261,7 +284,14 @@ class Reader:
         self._store.save(made, arrays, provenance)
         return made
 
-    def evidence(self, checkpoint: Checkpoint, data: Labelled, reading: Reading, source: str) -> EvidenceSet:
+    def evidence(
+        self,
+        checkpoint: Checkpoint,
+        data: Labelled,
+        reading: Reading,
+        source: str,
+        place: Place | None = None,
+    ) -> EvidenceSet:
         """Evidence of a checkpoint on a target: what is stored, if it is whole, else made and stored.
 
         Args:
@@ -269,22 +299,27 @@ class Reader:
             data: sentences and labels of a split.
             reading: pooling and window; every layer is read.
             source: what the target is, for people.
+            place: as in `features`.
 
         Raises:
             ZooError: as `features`.
         """
-        reading = self.settling.settled(replace(reading, layer="all"), data.corpus)
+        reading = self._settling.settled(replace(reading, layer="all"), data.corpus)
         features = feature_key(checkpoint, data.corpus.digest, reading)
         key = EvidenceKey(features, data.labels_digest)
         stored = self._store.find(EvidenceSet, key.digest)
         if stored is not None:
             return stored
         with self._claim(EvidenceSet, key, checkpoint):
-            return self._store.find(EvidenceSet, key.digest) or self._gathered(checkpoint, data, key, source)
+            stored = self._store.find(EvidenceSet, key.digest)  # by whoever had the claim before
+            return stored or self._gathered(checkpoint, data, key, source, place)
 
-    def _gathered(self, checkpoint: Checkpoint, data: Labelled, key: EvidenceKey, source: str) -> EvidenceSet:
+    def _gathered(
+        self, checkpoint: Checkpoint, data: Labelled, key: EvidenceKey, source: str, place: Place | None
+    ) -> EvidenceSet:
         """Evidence of a checkpoint, gathered while it reads."""
-        with self._blocks(checkpoint, data.corpus, key.features.reading, head=True) as (blocks, device):
+        reading = key.features.reading
+        with self._blocks(checkpoint, data.corpus, reading, place, head=True) as (blocks, device):
             gatherer = Gatherer(data)
             for block in blocks:
                 gatherer.add(block.rows, block.states, block.source_probs)
@@ -306,23 +341,30 @@ class Reader:
 
     @contextmanager
     def _blocks(
-        self, checkpoint: Checkpoint, corpus: Corpus, reading: Reading, *, head: bool = False
+        self,
+        checkpoint: Checkpoint,
+        corpus: Corpus,
+        reading: Reading,
+        place: Place | None,
+        *,
+        head: bool = False,
     ) -> Iterator[tuple[Iterator[Block], str]]:
         """Blocks of rows, as a checkpoint reads them, and the device it runs on.
 
         Raises:
             IntegrityError: when all were given: its files changed meanwhile, and so none of them counts.
         """
-        worker.prepare(self._limits)
-        pinned = self.fetcher.fetch(checkpoint, at_once=self._limits.at_once)
+        place = place or Place(self.device, self.limits)
+        worker.prepare(place.limits)
+        pinned = self._fetcher.fetch(checkpoint, place.limits)
         cut = self._cuts.name(checkpoint, pinned.folder, corpus, reading)
 
         def keep(windows: bytes) -> None:
             pinned.check()
             self._cuts.keep(cut, windows)
 
+        self._used = place.device
         with (
-            self._free_device() as device,
             pinned.opened() as folder,
             self._reporter.track(
                 f"reading with {checkpoint.name}", corpus.n_rows, f"{corpus.unit}s"
@@ -333,8 +375,8 @@ class Reader:
                     corpus,
                     reading,
                     head=head,
-                    device=device,
-                    limits=self._limits,
+                    device=place.device,
+                    limits=place.limits,
                     family=checkpoint.model_type,
                     advance=advance,
                     windows=self._cuts.get(cut),
@@ -342,18 +384,7 @@ class Reader:
                 )
             ) as blocks,
         ):
-            yield blocks, device
-
-    @contextmanager
-    def _free_device(self) -> Iterator[str]:
-        """A device that nothing else of this process reads with meanwhile."""
-        free = self._free
-        device = self._used = free.get() if free else self.device
-        try:
-            yield device
-        finally:
-            if free:
-                free.put(device)
+            yield blocks, place.device
 
 
 def feature_key(checkpoint: Checkpoint, corpus: str, reading: Reading) -> FeatureKey:

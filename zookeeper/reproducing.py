@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zookeeper.errors import IntegrityError, NetworkError, StorageError, TerminatedError, UsageError
+from zookeeper.plain import expanded
 from zookeeper.plans import Recipe, Request
 from zookeeper.publications import Repetition, Reproduction
 from zookeeper.recipes import recipe_of
@@ -18,6 +19,11 @@ from zookeeper.results import Run
 from zookeeper.store.files import disk, held, make_folders
 
 _LEAST_TOLERANCE = 0.005
+
+
+def folder_in(home: Path) -> Path:
+    """The folder in a zoo's home where runs are made again, in a folder each."""
+    return home / "reproduced"
 
 
 @contextmanager
@@ -77,9 +83,7 @@ def members_of(stated: Run, folders: Mapping[str, str | Path], target: str | Pat
             fix=f"add {' '.join(lost)}",
         )
     return [
-        str(member.revision)
-        if place is None
-        else f"{Path(place).expanduser().absolute()}@{member.revision.commit}"
+        str(member.revision) if place is None else f"{expanded(place).absolute()}@{member.revision.commit}"
         for member, place in zip(stated.members, places, strict=True)
     ]
 
@@ -151,7 +155,7 @@ def _contradiction(stated: Run, request: Request) -> str | None:
 def _source(stated: Run, source: TargetSource, target: str | Path | None) -> TargetSource:
     """The data, pinned."""
     if target is not None:
-        return replace(source, dataset=str(Path(target).expanduser().absolute()), revision=None)
+        return replace(source, dataset=str(expanded(target).absolute()), revision=None)
     return source if stated.target.local else replace(source, revision=stated.target.commit)
 
 

@@ -25,7 +25,7 @@ from zookeeper.errors import (
 )
 from zookeeper.estimating import Estimator
 from zookeeper.outcomes import attempt
-from zookeeper.plain import decode, encode, now
+from zookeeper.plain import decode, encode, expanded, now
 from zookeeper.plans import Plan, Recipe, Request
 from zookeeper.reader import Reader
 from zookeeper.recipes import RECIPES, of_each
@@ -46,7 +46,7 @@ from zookeeper.settings import Settings
 from zookeeper.store import Store
 from zookeeper.store.files import disk, write
 from zookeeper.team import Team, end_with_parent
-from zookeeper.texts import target_source
+from zookeeper.texts import Texts, target_source
 from zookeeper.tuner import Arrays, Cell, Task, Tuner, Work, changed, named, suited
 
 SEEDS = (0, 1, 2)
@@ -60,7 +60,8 @@ class Runner:
         settings: of the zoo.
         store: of the zoo.
         collection: of the zoo.
-        reader: gives targets.
+        texts: finds targets.
+        reader: that the tuner reads with.
         tuner: makes trials.
         team: the processes that do this together; the first writes.
         reporter: told what is going on.
@@ -71,13 +72,14 @@ class Runner:
         settings: Settings,
         store: Store,
         collection: Collection,
+        texts: Texts,
         reader: Reader,
         tuner: Tuner,
         team: Team,
         reporter: Reporter,
     ) -> None:
         self._settings, self._store = settings, store
-        self._collection, self._reader = collection, reader
+        self._collection, self._texts, self._reader = collection, texts, reader
         self._tuner, self._team, self._reporter = tuner, team, reporter
         self._estimator = Estimator(store, reader)
 
@@ -181,12 +183,7 @@ class Runner:
     # Runs
 
     def carry_out(
-        self,
-        request: Request,
-        *,
-        gpus: int | None = None,
-        cpu_processes: int | None = None,
-        tracker: str | None = None,
+        self, request: Request, *, gpus: int | None = None, cpu_processes: int | None = None
     ) -> Run:
         """Do what a request asks for, also in several processes; see `Zoo.carry_out`.
 
@@ -194,7 +191,6 @@ class Runner:
             request: what.
             gpus: processes that take one each.
             cpu_processes: likewise, without.
-            tracker: that processes which are started report to.
 
         Raises:
             UsageError: there are not so many GPUs, or there are other processes already.
@@ -206,7 +202,7 @@ class Runner:
         if known and not request.controls:
             self._reporter.note(f"this was tuned before ({known.created_at}); showing run {known.id}")
             return known
-        if self._started(request, gpus, cpu_processes, tracker):
+        if self._started(request, gpus, cpu_processes):
             return self.find(request.run_id)
         run = known or self.run(request)
         if request.controls:
@@ -228,9 +224,7 @@ class Runner:
             raise UsageError(f'"{run_id}" fits {len(found)} runs.', why=", ".join(run.id for run in found))
         return found[0]
 
-    def _started(
-        self, request: Request, gpus: int | None, cpu_processes: int | None, tracker: str | None
-    ) -> bool:
+    def _started(self, request: Request, gpus: int | None, cpu_processes: int | None) -> bool:
         """Whether other processes did it all; where they were started already, they are just this many."""
         if gpus and cpu_processes:
             raise UsageError("processes have a GPU each, or none has.", fix="--gpus or --cpu-processes")
@@ -243,13 +237,18 @@ class Runner:
                     fix="leave out --gpus and --cpu-processes",
                 )
             return False
-        from zookeeper.tuning.launch import carry_out, check_gpus
+        from zookeeper.tuning.launch import check_gpus, launch_request
 
         check_gpus(gpus or 0)
         if processes == 1 and not (cpu_processes and self._reader.device != "cpu"):
             return False
-        environment = self._settings.as_environment()
-        carry_out(request, processes, gpus=bool(gpus), tracker=tracker, environment=environment)
+        launch_request(
+            request,
+            processes,
+            gpus=bool(gpus),
+            tracker=self._tuner.tracker,
+            environment=self._settings.as_environment(),
+        )
         return True
 
     def run(self, request: Request) -> Run:
@@ -307,8 +306,8 @@ class Runner:
 
         problem = Problem.of(work.task.target, work.task.data, seed=request.seeds[0])
         offline = self._settings.offline
-        judge = Judge.of(
-            request.metric, problem.classes, problem.kind, script=request.script or "", offline=offline
+        judge = Judge.recorded(
+            request.metric, problem.classes, problem.kind, script=request.script, offline=offline
         )
         train = problem.parts["train"].labels
         return {
@@ -473,7 +472,7 @@ class Runner:
 
     def _task(self, source: TargetSource, *, test: bool, max_examples: int | None) -> Task:
         splits = ("train", "validation", "test") if test else ("train", "validation")
-        target, data = self._reader.texts.target(source, splits, max_examples)
+        target, data = self._texts.target(source, splits, max_examples)
         if test and "test" not in data:
             raise DataError(f"{target.name} has no test split.", fix="leave out --test")
         return Task(target, data)
@@ -598,11 +597,11 @@ def _anywhere(metric: str) -> str:
     from zookeeper.tuning.metrics import METRICS
 
     sign, script, rest = re.fullmatch(r"(-?)([^:?]*)(.*)", metric, re.DOTALL).groups()  # type: ignore[union-attr]
-    path = Path(script).expanduser()
+    path = expanded(script)
     return f"{sign}{path.absolute()}{rest}" if script not in ("", *METRICS) and path.exists() else metric
 
 
 def _absolute(source: TargetSource) -> TargetSource:
     """With the whole path of a file, so that it is found from anywhere."""
-    path = Path(source.dataset).expanduser()
+    path = expanded(source.dataset)
     return replace(source, dataset=str(path.absolute())) if path.exists() else source

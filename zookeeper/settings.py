@@ -12,7 +12,7 @@ from typing import cast, get_args
 import platformdirs
 
 from zookeeper.errors import UsageError
-from zookeeper.plain import bytes_of
+from zookeeper.plain import bytes_of, expanded
 from zookeeper.records import Precision
 
 _ENDPOINT = "https://huggingface.co"
@@ -51,10 +51,10 @@ class Settings:
     ) -> Settings:
         """Read the environment; `home` overrides ``ZOO_HOME`` and keeps features inside it."""
 
-        def path(name: str, default: Path) -> Path:
-            return Path(environ[name]).expanduser().absolute() if environ.get(name) else default
+        def path(name: str, default: Path | str) -> Path:
+            return _place(name, environ.get(name) or default)
 
-        hf_home = path("HF_HOME", path("XDG_CACHE_HOME", Path.home() / ".cache") / "huggingface")
+        hf_home = path("HF_HOME", path("XDG_CACHE_HOME", "~/.cache") / "huggingface")
         assets = path("HF_ASSETS_CACHE", hf_home / "assets")
         return cls(
             home=home.absolute() if home else path("ZOO_HOME", platformdirs.user_data_path("zookeeper")),
@@ -83,6 +83,13 @@ class Settings:
             "ZOO_MEMORY": str(self.memory or ""),
             "ZOO_PATIENCE": str(self.patience),
         }
+
+
+def _place(name: str, path: Path | str) -> Path:
+    try:
+        return expanded(path).absolute()
+    except UsageError as error:
+        raise UsageError(f'{name} is "{path}".', why=error.why, fix=error.fix) from error
 
 
 def _precision(text: str) -> Precision:

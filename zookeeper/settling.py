@@ -18,7 +18,7 @@ from zookeeper.records import (
     Space,
 )
 from zookeeper.settings import Settings
-from zookeeper.store import Store, files
+from zookeeper.store import Store
 
 _PRECISIONS = [dtype for dtype in get_args(Precision) if dtype != "auto"]
 
@@ -68,7 +68,7 @@ class Settling:
 
     def _there(self, *, evidence: bool) -> set[Space]:
         """What was read, in which way; listed again once this zoo has stored or discarded anything."""
-        now = files.stamp(self._store.index_path)
+        now = self._store.stamp
         then, there = self._listed.get(evidence, (None, set()))
         if now is None or now != then:
             there = {key.space for key in self._read(evidence=evidence)}

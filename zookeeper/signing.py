@@ -16,7 +16,7 @@ from zookeeper.collection import distinct_names
 from zookeeper.errors import CheckpointError, EmptyZooError, IntegrityError, NotFoundError, UsageError
 from zookeeper.outcomes import attempt
 from zookeeper.probing import Probing, key_of, probing
-from zookeeper.reader import Reader
+from zookeeper.reader import Place, Reader
 from zookeeper.records import (
     BasisKey,
     BasisSet,
@@ -87,13 +87,13 @@ class Signing:
                     fitted, may_settle = self._settled(choice, fitted), False
                 return fitted
 
-        def probe(checkpoint: Checkpoint) -> Outcome:
+        def probe(checkpoint: Checkpoint, place: Place) -> Outcome:
             nonlocal n_features
             basis = settled()
             if signatures_only and basis is not None and basis.settled:
-                outcome = self._probe_signature(checkpoint, choice, corpus, basis)
+                outcome = self._probe_signature(checkpoint, choice, corpus, basis, place)
             else:
-                outcome = self._probe_features(checkpoint, choice, corpus, basis)
+                outcome = self._probe_features(checkpoint, choice, corpus, basis, place)
             with one_at_a_time:
                 n_features += outcome.status == "done"
                 self._probing.remember(choice)
@@ -102,15 +102,20 @@ class Signing:
         return tuple(self._reader.over([(c.name, partial(probe, c)) for c in checkpoints], devices))
 
     def _probe_features(
-        self, checkpoint: Checkpoint, choice: ProbeChoice, corpus: Corpus, fitted: _Fitted | None
+        self,
+        checkpoint: Checkpoint,
+        choice: ProbeChoice,
+        corpus: Corpus,
+        fitted: _Fitted | None,
+        place: Place,
     ) -> Outcome:
-        read = self._reader.features(checkpoint, corpus, choice.reading, choice.name)
+        read = self._reader.features(checkpoint, corpus, choice.reading, choice.name, place)
         if fitted is not None:
             self._signature(read.features, lambda: read.array, fitted)
         return _outcome(checkpoint, read.computed, choice, read.features)
 
     def _probe_signature(
-        self, checkpoint: Checkpoint, choice: ProbeChoice, corpus: Corpus, fitted: _Fitted
+        self, checkpoint: Checkpoint, choice: ProbeChoice, corpus: Corpus, fitted: _Fitted, place: Place
     ) -> Outcome:
         features = self._store.find(FeatureSet, key_of(checkpoint, choice).digest)
         if features is not None:
@@ -118,7 +123,7 @@ class Signing:
             return _outcome(checkpoint, False, choice, made)
         key = SignatureKey(key_of(checkpoint, choice), fitted.name)
         found = self._store.find(SignatureSet, key.digest)
-        made = found or self._reader.signature(checkpoint, corpus, key, fitted.basis, choice.name)
+        made = found or self._reader.signature(checkpoint, corpus, key, fitted.basis, choice.name, place)
         return _outcome(checkpoint, found is None, choice, made)
 
     def estimate(

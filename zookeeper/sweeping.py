@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zookeeper.fetcher import converted_at
+from zookeeper import reproducing
 from zookeeper.probing import Probing
 from zookeeper.records import (
     ALIGNMENT_VERSION,
@@ -40,7 +40,7 @@ from zookeeper.results import Ranking, Selection, Waste
 from zookeeper.settings import Settings
 from zookeeper.signing import Signing
 from zookeeper.store import KINDS, Measured, Store
-from zookeeper.store.files import disk, held, is_held, retire, taken_aside
+from zookeeper.store.files import disk, held, is_held, retire
 from zookeeper.store.leftovers import size_of, written_at
 
 if TYPE_CHECKING:
@@ -289,15 +289,14 @@ def _left_behind(of: Sweeping) -> Iterator[Heap]:
 
 def _converted(of: Sweeping) -> Iterator[Heap]:
     """Weights that were pickles, of checkpoints that are gone; they can be converted again."""
-    named = {of.store.cache / converted_at(checkpoint) for checkpoint in of.checkpoints if checkpoint.pickled}
-    there = sorted((of.store.cache / "converted").glob("*"))
-    doomed = [path for path in there if path not in named and taken_aside(path) is None]
+    named = {of.store.converted(checkpoint) for checkpoint in of.checkpoints if checkpoint.pickled}
+    doomed = [path for path in of.store.conversions() if path not in named]
     yield _paths("converted weights", "of checkpoints that are not in the zoo", doomed)
 
 
 def _reproduced(of: Sweeping) -> Iterator[Heap]:
     """Runs that were made again, as far as that came, and nobody is at it; a finished one leaves none."""
-    there = sorted((of.settings.home / "reproduced").glob("*"))
+    there = sorted(reproducing.folder_in(of.settings.home).glob("*"))
     doomed = [path for path in there if not is_held(path)]
     yield _paths("reproductions", "interrupted; zoo reproduce begins them again", doomed)
 

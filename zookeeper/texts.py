@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zookeeper.collection import is_folder
 from zookeeper.errors import DataError, NotFoundError
 from zookeeper.layouts import COLUMN_FILES, TABLES
+from zookeeper.plain import expanded
 from zookeeper.probes import PROBES, TARGETS
 from zookeeper.records import Corpus, Dataset, Labelled, RepoFile, Target, TargetSource, digest_of
 from zookeeper.reporter import Reporter
@@ -41,7 +43,7 @@ class Texts:
         from zookeeper import data
 
         if name not in PROBES:
-            path = Path(name).expanduser()
+            path = expanded(name)
             if not path.exists():
                 raise NotFoundError(
                     f'no probe "{name}".', fix=f"name a text file, or one of: {', '.join(PROBES)}"
@@ -79,7 +81,7 @@ class Texts:
         """Have the name of a dataset mean what is known of it here, so that the Hub is not asked."""
         revision = dataset.revision
         for name in (revision.asked, revision.commit):
-            self._store.save_note(_pin(revision.repo_id, name), dataset)
+            self._store.save_note(_note_of(revision.repo_id, name), dataset)
 
     def _readable(self, source: TargetSource) -> Dataset:
         """The dataset of a target; where it is a script, the copy of its data that the Hub keeps."""
@@ -98,10 +100,10 @@ class Texts:
 
     def _dataset(self, name: str, revision: str) -> Dataset:
         """A dataset at the commit that its name meant when this zoo first met it."""
-        known = self._store.load_note(_pin(name, revision), Dataset)
+        known = self._store.load_note(_note_of(name, revision), Dataset)
         if known is None:
             known = self._hub().dataset(name, revision)
-            self._store.save_note(_pin(name, revision), known)
+            self._store.save_note(_note_of(name, revision), known)
         return known
 
     def _fetch(self, dataset: Dataset, files: tuple[RepoFile, ...]) -> Path:
@@ -122,11 +124,11 @@ def target_source(target: TargetSource | str) -> TargetSource:
     return TargetSource(name=target, dataset=name, revision=revision or None)
 
 
-def _pin(name: str, revision: str) -> str:
+def _note_of(name: str, revision: str) -> str:
     """Under which note it is stored what the name of a dataset meant."""
     return f"dataset-{digest_of([name, revision])[:16]}"
 
 
 def _is_path(text: str) -> bool:
-    path = Path(text).expanduser()
-    return path.exists() or path.suffix in COLUMN_FILES | TABLES.keys() or text.startswith((".", "/", "~"))
+    path = expanded(text)
+    return is_folder(text) or path.exists() or path.suffix in COLUMN_FILES | TABLES.keys()

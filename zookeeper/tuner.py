@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zookeeper.errors import DataError
-from zookeeper.fetcher import Pinned
+from zookeeper.fetcher import Fetcher, Pinned
 from zookeeper.outcomes import told_of
 from zookeeper.plain import now
 from zookeeper.plans import Plan, Recipe
@@ -127,24 +127,30 @@ class Tuner:
     Args:
         settings: of the zoo.
         store: of the zoo.
-        reader: gives the members' features, or their files.
+        fetcher: has the members' files at hand.
+        reader: gives the members' features.
         reporter: told what is going on.
         team: the processes that train together.
         tracker: that follows the training; None for none.
+
+    Attributes:
+        tracker: as above.
     """
 
     def __init__(
         self,
         settings: Settings,
         store: Store,
+        fetcher: Fetcher,
         reader: Reader,
         reporter: Reporter,
         *,
         team: Team,
         tracker: str | None = None,
     ) -> None:
-        self._settings, self._store, self._reader, self._reporter = settings, store, reader, reporter
-        self._team, self._tracker = team, tracker
+        self._settings, self._store, self._fetcher = settings, store, fetcher
+        self._reader, self._reporter, self._team = reader, reporter, team
+        self.tracker = tracker
         self._gathered: tuple[Work, tuple[Pinned, ...], Materials] | None = None
 
     def trials(self, work: Work, cells: Sequence[Cell]) -> list[Trial]:
@@ -312,7 +318,7 @@ class Tuner:
         from zookeeper.tuning.metrics import Judge
 
         offline = self._settings.offline
-        return Judge.of(work.metric, problem.classes, problem.kind, script=work.script or "", offline=offline)
+        return Judge.recorded(work.metric, problem.classes, problem.kind, script=work.script, offline=offline)
 
     def _training(self, work: Work, cell: Cell, problem: Problem, learner: Learner, judge: Judge) -> Training:
         """The loop."""
@@ -330,7 +336,7 @@ class Tuner:
             threads=1 if frozen else thread_count(work.recipe.micro_batches),
             room=self._room(work.plan(*cell)),
             watch=Watch(),
-            tracker=self._tracker,
+            tracker=self.tracker,
             logs=self._settings.home / "logs",
         )
 
@@ -395,7 +401,7 @@ class Tuner:
 
     def _files(self, member: Checkpoint) -> Pinned:
         with told_of(member.name):
-            return self._reader.fetcher.fetch(member)
+            return self._fetcher.fetch(member, self._reader.limits)
 
     def _layers(self, work: Work, *, train_only: bool) -> dict[str, tuple[tuple[NDArray[Any], ...], ...]]:
         """Frozen features of each split, by member and layer."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zookeeper import local
-from zookeeper.collecting import Pins, carry_out, decide
+from zookeeper.collecting import Pins, decide, enact
 from zookeeper.errors import CheckpointError, NotFoundError
 from zookeeper.layouts import CONFIG
-from zookeeper.outcomes import attempts
+from zookeeper.outcomes import attempt, attempts
 from zookeeper.records import Checkpoint, Outcome
 from zookeeper.reporter import Reporter
 from zookeeper.store import Store
@@ -96,27 +96,44 @@ class Updating:
         if latest.revision.commit == pinned.revision.commit:
             return Outcome(pinned.name, _unmoved(pinned, latest), pinned.revision)
         details = {"latest": latest.revision.commit, "changed": list(changes(pinned, latest))}
-        moved = partial(Outcome, pinned.name, revision=pinned.revision, details=details)
-        if not apply:
-            return moved(", ".join(["moved", *_remarks(pinned, latest)]))
-        error, fix = _hindrance(latest, agreed=pins.agreed(latest.revision))
-        if error:
-            return moved("failed", error=error, fix=fix, exit_code=CheckpointError.exit_code)
+        done = attempt(pinned.name, partial(self._moved, pinned, latest, pins)) if apply else "moved"
+        if isinstance(done, Outcome):
+            return replace(done, revision=pinned.revision, details=details)
+        status = ", ".join([done, *_remarks(pinned, latest)])
+        return Outcome(pinned.name, status, pinned.revision, details=details)
+
+    def _moved(self, pinned: Checkpoint, latest: Checkpoint, pins: Pins) -> str:
+        """Pin a checkpoint to what it is now; says what was done.
+
+        Raises:
+            CheckpointError: it may not be.
+            StorageError: the pin cannot be written.
+        """
+        check_movable(latest, pins)
         action = decide(latest, pins, instead=pinned)
-        carry_out(action, pins, self._store)
-        return moved(", ".join([action.says, *_remarks(pinned, latest)]))
+        enact(action, pins, self._store)
+        return action.says
 
 
-def _hindrance(latest: Checkpoint, *, agreed: bool = False) -> tuple[str | None, str | None]:
-    """Why a checkpoint is not pinned to what it is now, and what to do; None where it may be."""
-    commit = latest.revision.commit
+def check_movable(latest: Checkpoint, pins: Pins) -> None:
+    """Refuse to pin a checkpoint to what it is now, where that cannot be read.
+
+    Args:
+        latest: what it is now.
+        pins: of the zoo, which know what pickles were agreed to.
+
+    Raises:
+        CheckpointError: why, and what to do.
+    """
+    revision, commit = latest.revision, latest.revision.commit
     if latest.problem:
-        return f"it stays as it was: at {commit[:8]} {latest.problem}.", None
-    if latest.pickled and not agreed:
-        name = latest.revision.repo_id if latest.revision.local else f"{latest.revision.repo_id}@{commit}"
-        again = f"zoo add {shlex.quote(name)} --allow-pickle"
-        return f"it stays as it was: the pickles of {commit[:8]} were not agreed to.", again
-    return None, None
+        raise CheckpointError(f"it stays as it was: at {commit[:8]} {latest.problem}.")
+    if latest.pickled and not pins.agreed(revision):
+        name = revision.repo_id if revision.local else f"{revision.repo_id}@{commit}"
+        raise CheckpointError(
+            f"it stays as it was: the pickles of {commit[:8]} were not agreed to.",
+            fix=f"zoo add {shlex.quote(name)} --allow-pickle",
+        )
 
 
 def by_commit(checkpoint: Checkpoint) -> bool:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zookeeper import local
 from zookeeper.digests import digest_like, size_of
 from zookeeper.errors import DataError, EmptyZooError
+from zookeeper.fetcher import Fetcher
 from zookeeper.outcomes import attempt
 from zookeeper.plain import refusal
 from zookeeper.probing import Probing
@@ -23,6 +25,7 @@ from zookeeper.records import Checkpoint, FeatureSet, Outcome, RepoFile
 from zookeeper.reporter import Reporter
 from zookeeper.results import Verification
 from zookeeper.settings import Settings
+from zookeeper.settling import Settling
 from zookeeper.store import Store
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class Verifying:
         settings: of the zoo.
         store: that keeps measurements.
         probing: the features.
+        fetcher: has checkpoints at hand.
+        settling: decides what readings leave open.
         hub: gives the Hub, of which the cache is read; called only where something of it is pinned.
         reporter: told what is going on.
     """
@@ -48,6 +53,8 @@ class Verifying:
     settings: Settings
     store: Store
     probing: Probing
+    fetcher: Fetcher
+    settling: Settling
     hub: Callable[[], Hub]
     reporter: Reporter
 
@@ -136,7 +143,8 @@ class Verifying:
             raise DataError(f"{latest.name} is another text by now.")
         before = self.probing.loader(stored.key)()
         with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
-            reader = Reader(self.settings, Store(Path(folder), Path(folder)), self.hub, self.reporter)
+            aside = Store(Path(folder), Path(folder))
+            reader = Reader(self.settings, aside, self.fetcher, self.settling, self.reporter)
             again = reader.features(checkpoint, corpus, stored.key.reading, choice.name).array
             largest = float(np.abs(before).max()) or 1.0
             return float(np.abs(np.subtract(before, again, dtype=np.float64)).max()) / largest
@@ -153,7 +161,7 @@ def _forget(checkpoint: Checkpoint) -> str:
 
 def _remedy(checkpoint: Checkpoint) -> str:
     if checkpoint.revision.local:
-        return "put back what it was, or zoo update --apply pins what the folder holds now"
+        return local.remedy(Path(checkpoint.revision.repo_id))
     return "remove it, and zoo probe fetches it again"
 
 

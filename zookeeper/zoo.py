@@ -20,10 +20,11 @@ from zookeeper import hardware, reproducing
 from zookeeper.arrangement import correlation, leaf_order
 from zookeeper.choices import Terms, near_duplicates
 from zookeeper.collecting import Collecting
-from zookeeper.collection import Collection, is_folder, listed, parse
+from zookeeper.collection import LIST, Collection, is_folder, listed, parse
 from zookeeper.doctor import Doctor
 from zookeeper.errors import EmptyZooError, NotFoundError
 from zookeeper.exchange import load_covariance, load_results, save_covariance, save_text
+from zookeeper.fetcher import Fetcher
 from zookeeper.kernels import MEMORY
 from zookeeper.lockfile import Lock
 from zookeeper.plain import now
@@ -59,6 +60,7 @@ from zookeeper.scores import SCORES, title_of
 from zookeeper.selection import Start
 from zookeeper.selector import Selector
 from zookeeper.settings import Settings
+from zookeeper.settling import Settling
 from zookeeper.sharing import Measured, Sharing
 from zookeeper.signing import Signing
 from zookeeper.space import TaskSpace
@@ -66,7 +68,7 @@ from zookeeper.store import Store
 from zookeeper.store.files import disk, write
 from zookeeper.sweeping import Sweeping
 from zookeeper.team import leave_error, team
-from zookeeper.texts import target_source
+from zookeeper.texts import Texts, target_source
 from zookeeper.tuner import Tuner, device_name, versions
 from zookeeper.updating import Updating
 from zookeeper.verifying import Verifying
@@ -132,14 +134,17 @@ class Zoo:
         self.store = Store(self.settings.home, self.settings.cache, note=self.reporter.note)
         self._given_hub = hub
         self._collection = Collection(self.store, note=self.reporter.note)
-        self._reader = Reader(self.settings, self.store, lambda: self.hub, self.reporter)
+        self._texts = Texts(self.store, lambda: self.hub, self.reporter)
+        self._fetcher = Fetcher(self.store, lambda: self.hub, self.reporter)
+        self._settling = Settling(self.settings, self.store, lambda: self._reader.device)
+        self._reader = Reader(self.settings, self.store, self._fetcher, self._settling, self.reporter)
         self._collecting = Collecting(
-            self.store, self._collection, self._reader.texts, lambda: self.hub, self.reporter
+            self.store, self._collection, self._texts, lambda: self.hub, self.reporter
         )
-        self._probing = Probing(self.store, self._reader, self.reporter)
+        self._probing = Probing(self.store, self._texts, self._settling, self.reporter)
         self._space = TaskSpace(self.store, self._probing, self.reporter)
         self._signing = Signing(self.store, self._reader, self._probing, self.reporter)
-        self._ranker = Ranker(self.store, self._reader, self.reporter)
+        self._ranker = Ranker(self.store, self._texts, self._settling, self._reader, self.reporter)
         self._selector = Selector(
             self.store, self._collection, self._probing, self._space, self._ranker, self.reporter
         )
@@ -204,7 +209,7 @@ class Zoo:
             EmptyZooError: there are no checkpoints.
         """
         names = listed(names)
-        chosen = self._collection.chosen(names) if names else self._collection.everything()
+        chosen = self._collection.chosen(names, fix=LIST) if names else self._collection.everything()
         return Updating(self.store, lambda: self.hub, self.reporter).update(chosen, apply=apply)
 
     def holdings(self) -> tuple[Holding, ...]:
@@ -707,9 +712,7 @@ class Zoo:
         Raises:
             ZooError: as `tune`.
         """
-        return self._runner(tracker).carry_out(
-            request, gpus=gpus, cpu_processes=cpu_processes, tracker=tracker
-        )
+        return self._runner(tracker).carry_out(request, gpus=gpus, cpu_processes=cpu_processes)
 
     def forecast(self, request: Request) -> Forecast:
         """What a request would take: trials, steps, memory and time; runs nothing.
@@ -731,9 +734,24 @@ class Zoo:
         return found
 
     def _runner(self, tracker: str | None = None) -> Runner:
-        tuner = Tuner(self.settings, self.store, self._reader, self.reporter, team=self.team, tracker=tracker)
+        tuner = Tuner(
+            self.settings,
+            self.store,
+            self._fetcher,
+            self._reader,
+            self.reporter,
+            team=self.team,
+            tracker=tracker,
+        )
         return Runner(
-            self.settings, self.store, self._collection, self._reader, tuner, self.team, self.reporter
+            self.settings,
+            self.store,
+            self._collection,
+            self._texts,
+            self._reader,
+            tuner,
+            self.team,
+            self.reporter,
         )
 
     def runs(self) -> tuple[Run, ...]:
@@ -944,7 +962,7 @@ class Zoo:
         """
         stated = self._stated(name)
         names = reproducing.members_of(stated, members, target)
-        home = self.settings.home / "reproduced" / stated.id
+        home = reproducing.folder_in(self.settings.home) / stated.id
         with reproducing.kept_while_interrupted(home):
             again = self._elsewhere(home)
             pinned = [again._collecting.pin(one).revision for one in names]
@@ -959,7 +977,7 @@ class Zoo:
             if not checkpoint.revision.local:
                 zoo.store.add(checkpoint)
         for dataset in self.store.load_notes("dataset", Dataset):
-            zoo._reader.texts.pin(dataset)
+            zoo._texts.pin(dataset)
         return zoo
 
     def _stated(self, name: str) -> Run:
@@ -1050,7 +1068,15 @@ class Zoo:
             stored = self.store.verify(advance)
         if not full:
             return stored
-        verifying = Verifying(self.settings, self.store, self._probing, lambda: self.hub, self.reporter)
+        verifying = Verifying(
+            self.settings,
+            self.store,
+            self._probing,
+            self._fetcher,
+            self._settling,
+            lambda: self.hub,
+            self.reporter,
+        )
         return verifying.verify(stored)
 
     def examine(self, *, fix: bool = False) -> tuple[Check, ...]:

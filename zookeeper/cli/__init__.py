@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,15 +18,23 @@ from typer.core import TyperGroup
 
 from zookeeper import interrupts
 from zookeeper.cli import care, collect, measure, pins, publish, tune
-from zookeeper.cli.output import say, show_error, show_zoo_error
+from zookeeper.cli.output import say, show_error, show_zoo_error, write_error
 from zookeeper.cli.progress import Terminal
 from zookeeper.errors import TerminatedError, ZooError
 from zookeeper.plain import redacted, spelt_out_lines
 from zookeeper.zoo import Zoo, leave_error
 
 _BUG = 70
+_MISUSE: Any = typer.BadParameter.__mro__[1]
+"""What the parser raises, of which that is one kind."""
+
 _OF_PYDANTIC = "Value error, "
 """What it puts before the reason why a value is none of the choices."""
+
+_KEEP_NOTHING = frozenset(
+    {None, "ls", "show", "rm", "freeze", "update", "runs", "recipes", "doctor", "verify", "gc", "db"}
+)
+"""Commands that begin anew after they were stopped."""
 
 
 class _Group(TyperGroup):
@@ -34,14 +42,14 @@ class _Group(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         typed = list(args)
-        with _unread():  # --help and --version print here
+        with _unread(), _misuse(typed):  # --help and --version print here
             ctx = super().make_context(info_name, args, *rest, **extra)
         ctx.meta["zoo.typed"] = typed
         return ctx
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _unread():
+            with _unread(), _misuse(ctx.meta["zoo.typed"]):
                 return super().invoke(ctx)
         except ZooError as error:
             if not leave_error(error):
@@ -50,18 +58,28 @@ class _Group(TyperGroup):
         except KeyboardInterrupt as error:
             interrupts.said()
             if not leave_error(TerminatedError("stopped.")):
-                say(interrupts.STOPPED)
+                say(interrupts.line())
             raise typer.Exit(interrupts.INTERRUPTED) from error
         except (typer.Exit, typer.Abort):
-            raise
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix(_OF_PYDANTIC)
             raise
         except Exception as error:
             if os.environ.get("ZOO_DEBUG") or type(error).__module__.startswith("typer"):
                 raise
             _report_bug(error, ctx)
             raise typer.Exit(_BUG) from error
+
+
+@contextmanager
+def _misuse(typed: Sequence[str]) -> Iterator[None]:
+    """Have what cannot be parsed be data too where data was asked for; the parser says it to people."""
+    try:
+        yield
+    except _MISUSE as error:
+        error.message = error.message.removeprefix(_OF_PYDANTIC)
+        if "--json" in typed:
+            fix = f"{error.ctx.command_path} --help" if error.ctx else None
+            write_error(error.format_message(), None, fix, error.exit_code)
+        raise
 
 
 @contextmanager
@@ -129,6 +147,7 @@ def start(
 
     add → probe → covariance → select / rank → tune → card → push
     """
+    interrupts.expect(kept=ctx.invoked_subcommand not in _KEEP_NOTHING)
     reporter = Terminal()
     ctx.call_on_close(reporter.close)
     ctx.obj = Zoo(zoo, reporter=reporter)

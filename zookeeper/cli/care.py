@@ -91,7 +91,7 @@ def doctor(
 
     `zoo doctor`    `zoo doctor --fix`
     """
-    with ctx.obj.reporter.track("looking around", 1, "machine") as advance:
+    with ctx.obj.reporter.track("starting a worker", 1, "worker") as advance:
         found = ctx.obj.examine(fix=fix)
         advance(1)
     show(views.examination(found), as_json=json)

@@ -84,7 +84,8 @@ def show(view: View, *, as_json: bool) -> None:
         if outcome.failed:
             alike.setdefault((outcome.error, outcome.why, outcome.fix), []).append(outcome.name)
     for (error, why, fix), names in alike.items():
-        show_error(f"{', '.join(names)}: {error}", why, fix)
+        which = names[0] if len(names) == 1 else f"each of {', '.join(names)}"
+        show_error(f"{which}: {error}", why, fix)
     if code := exit_code_of(view.outcomes):
         raise typer.Exit(code)
 
@@ -127,18 +128,27 @@ def _draw(view: View) -> None:
 
 
 def _parts(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[list[int]]:
-    """Columns of the tables into which one is cut that is too wide; those that name a row are in each."""
+    """Columns of the tables into which one is cut that is too wide; those that name a row are in each.
+
+    What is left over for the last one is never a single column, where another can join it.
+    """
     gap = 2
     keys = [i for i, column in enumerate(columns) if column.key]
     others = [i for i, column in enumerate(columns) if not column.key]
     if not keys or sum(widths) + gap * len(widths) <= width:
         return [list(range(len(columns)))]
-    taken = sum(widths[i] + gap for i in keys)
+    room = width - sum(widths[i] + gap for i in keys)
+
+    def fit(part: Sequence[int]) -> bool:
+        return sum(widths[i] + gap for i in part) <= room
+
     parts: list[list[int]] = [[]]
     for i in others:
-        if parts[-1] and taken + sum(widths[j] + gap for j in [*parts[-1], i]) > width:
+        if parts[-1] and not fit([*parts[-1], i]):
             parts.append([])
         parts[-1].append(i)
+    if len(parts[-1]) == 1 < len(parts) and len(parts[-2]) > 1 and fit([parts[-2][-1], *parts[-1]]):
+        parts[-1].insert(0, parts[-2].pop())
     return [sorted([*keys, *part]) for part in parts]
 
 
@@ -149,10 +159,10 @@ def _separate(view: View) -> None:
 
 
 def say(text: str) -> None:
-    """Words for people; lines stay lines."""
+    """Words for people; lines stay lines, and what is indented, such as a command to copy, stays whole."""
     console = open_console(stderr=True)
     for line in text.split("\n"):
-        console.print(words(line), soft_wrap=not console.is_terminal)
+        console.print(words(line), soft_wrap=not console.is_terminal or line.startswith("  "))
 
 
 def show_error(message: str, why: str | None = None, fix: str | None = None) -> None:
@@ -167,9 +177,14 @@ def show_error(message: str, why: str | None = None, fix: str | None = None) -> 
 def show_zoo_error(error: ZooError, *, as_json: bool = False) -> None:
     """An error of ours; also as data where that is what was asked for."""
     if as_json:
-        said = {"error": error.message, "why": error.why, "fix": error.fix, "exit_code": error.exit_code}
-        sys.stdout.write(json.dumps({"schema": "zoo.error/1", **said}, indent=2) + "\n")
+        write_error(error.message, error.why, error.fix, error.exit_code)
     show_error(error.message, error.why, error.fix)
+
+
+def write_error(message: str, why: str | None, fix: str | None, exit_code: int) -> None:
+    """An error as data."""
+    said = {"error": message, "why": why, "fix": fix, "exit_code": exit_code}
+    sys.stdout.write(json.dumps({"schema": "zoo.error/1", **said}, indent=2) + "\n")
 
 
 def words(text: str) -> Text:

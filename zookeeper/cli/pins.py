@@ -13,7 +13,7 @@ from zookeeper.cli import views
 from zookeeper.cli.options import Json, Models
 from zookeeper.cli.output import say, show
 from zookeeper.errors import DataError, UsageError
-from zookeeper.plain import count, refusal
+from zookeeper.plain import count, expanded, refusal
 from zookeeper.zoo import save_text
 
 PANEL = "Collect"
@@ -80,12 +80,13 @@ def listing(file: str) -> str:
 
     Raises:
         DataError: it cannot be read as text.
+        UsageError: nobody has the home that it begins with.
     """
     try:
         if file == "-":
             content = sys.stdin.buffer.read(_LARGEST + 1)
         else:
-            with Path(file).expanduser().open("rb") as opened:
+            with expanded(file).open("rb") as opened:
                 content = opened.read(_LARGEST + 1)
         text = content.decode("utf-8")
     except OSError as error:

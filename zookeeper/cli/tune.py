@@ -245,7 +245,7 @@ def tune(
         request = _request(ctx)
     if plan and zoo.team.leads:
         save_text(encode(request).decode(), plan)
-        say(f"Written: {plan}    Do it: zoo tune --apply {shlex.quote(str(plan))}")
+        say(f"Written: {plan}\n  Do it:  zoo tune --apply {shlex.quote(str(plan))}")
     if dry_run and zoo.team.leads:
         show(tuned.forecast(zoo.forecast(request)), as_json=json)
     if dry_run or plan:

@@ -205,7 +205,7 @@ def runs(found: Sequence[Run], interrupted: Sequence[Request] = ()) -> View:
         ],
         notes=[
             *(
-                f"Interrupted: {r.recipe.name} for {r.target.name}.  zoo tune --resume {r.run_id}"
+                f"Interrupted: {r.recipe.name} for {r.target.name}.\n  zoo tune --resume {r.run_id}"
                 for r in interrupted
             ),
             *([] if found or interrupted else ["No runs yet.  zoo tune --target conll2000 @selection"]),

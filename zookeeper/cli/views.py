@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ def updated(found: Sequence[Outcome], *, applied: bool) -> View:
         notes.append("What was measured of the commits before stays until zoo gc.")
     elif not applied:
         of_card = sum(one.details["changed"] == ["card only"] for one in moved)
-        apart = f", {of_card} of them with a new card only" if of_card else ""
-        notes.append(f"{len(moved)} of {len(found)} moved{apart}. To pin them anew: zoo update --apply")
+        which = "" if of_card == len(moved) else f"{of_card} of them "
+        apart = f", {which}with a new card only" if of_card else ""
+        notes += [f"{len(moved)} of {len(found)} moved{apart}.", "  To pin them anew:  zoo update --apply"]
     return View(
         "update",
         {"checkpoints": plain(tuple(found)), "applied": applied},
@@ -102,7 +104,10 @@ def updated(found: Sequence[Outcome], *, applied: bool) -> View:
 
 def removed(found: Sequence[Outcome]) -> View:
     """`zoo rm`."""
-    return outcomes("rm", found, columns=[(Column("FREED", size, right=True), "freed_bytes")])
+    view = outcomes("rm", found, columns=[(Column("FREED", size, right=True), "freed_bytes")])
+    kept = sum(one.details.get("kept_bytes", 0) for one in found)
+    said = f"What was measured stays ({size(kept)}) until zoo gc; with --features it goes at once."
+    return replace(view, notes=[said] if kept else [])
 
 
 def holdings(found: Sequence[Holding], home: str) -> View:
@@ -138,6 +143,7 @@ def holdings(found: Sequence[Holding], home: str) -> View:
                     for flag, on in (
                         ("local", h.checkpoint.revision.local),
                         ("gated", h.checkpoint.gated),
+                        ("pickle", h.checkpoint.pickled),
                         ("unreadable", h.checkpoint.problem),
                     )
                     if on
@@ -196,7 +202,8 @@ def waste(found: Sequence[Waste], *, deleted: bool) -> View:
     else:
         notes = [f"Would free {freed}. Nothing deleted; to delete: the same with --yes"]
     if left:
-        notes.append(f"{left:,} more left alone: too young; most kinds are for an hour.")
+        stays = "1 item is too young and stays" if left == 1 else f"{left:,} items are too young and stay"
+        notes.append(f"{stays} for now; most kinds may go after an hour.")
     return View(
         "gc",
         {"waste": plain(tuple(doomed)), "left": left, "deleted": deleted and bool(doomed)},
@@ -374,7 +381,7 @@ _STATES = {"ok": "✓", "warning": "!", "problem": "✗"}
 def examination(found: Sequence[Check]) -> View:
     """`zoo doctor`."""
     states = Counter(check.state for check in found)
-    fixes = [f"  {check.name}: {check.fix}" for check in found if check.fix and not check.mended]
+    fixes = [f"  {check.name}\n    {check.fix}" for check in found if check.fix and not check.mended]
     counts = ", ".join(counted(states[state], state) for state in ("problem", "warning") if states[state])
     return View(
         "doctor",
@@ -402,10 +409,11 @@ def index(path: Path, entries: int | None) -> View:
 def target_line(target: Target, split: str) -> str:
     """A target in a sentence."""
     classes = f", {len(target.classes)} classes" if target.classes else ""
+    examples, rows = f"{target.examples[split]:,} {target.counted_in}", f"{target.rows[split]:,}"
+    within = "" if examples == f"{rows} {target.unit}s" else f"{examples}, "
     return (
         f"{target.name}: {target.task}, {target.label_column} of {target.text_column}{classes}; "
-        f"{target.examples[split]:,} {target.counted_in}, "
-        f"{target.rows[split]:,} labelled {target.unit}s of {split}"
+        f"{within}{rows} labelled {target.unit}s of {split}"
     )
 
 

@@ -10,6 +10,7 @@ from zookeeper.data.labels import target_of
 from zookeeper.data.layout import PARQUET_BRANCH, runs_a_script, split_files, split_files_of
 from zookeeper.data.tables import load, table_of, text_of
 from zookeeper.errors import DataError, NotFoundError
+from zookeeper.plain import expanded
 from zookeeper.records import Corpus, Dataset, Labelled, Probe, RepoFile, Target, TargetSource, digest_of
 
 __all__ = [
@@ -45,7 +46,8 @@ def probe_from_lines(lines: Iterable[str], *, max_words: int, min_words: int = 1
         if left <= 0:
             break
     if not sentences:
-        raise DataError("the probe has no text.", why=f"no line has {min_words} words or more")
+        least = "a word" if min_words <= 1 else f"{min_words} words or more"
+        raise DataError("the probe has no text.", why=f"no line has {least}")
     return Corpus(tuple(sentences), "word")
 
 
@@ -93,7 +95,7 @@ def target_from_path(
         DataError: it cannot be read as a target.
         UsageError: what was said of its columns or tags does not fit it.
     """
-    path = Path(source.dataset).expanduser()
+    path = expanded(source.dataset)
     if not path.exists():
         raise NotFoundError(f"there is no file {path}.")
     files = split_files(path) if path.is_dir() else {"train": path}

@@ -93,7 +93,7 @@ def _width(path: Path, dialect: Mapping[str, Any], *, header: bool) -> int:
         if len(row) != width:
             raise _ragged(path, rows.line_num, len(row), width)
     if n_rows <= header:
-        raise DataError(f"{path} is empty.")
+        raise DataError(f"{path} has a header and no rows." if n_rows else f"{path} is empty.")
     return width
 
 

@@ -173,14 +173,14 @@ def _pooling_weights(slots: Ints, pooling: Pooling) -> NDArray[np.float32]:
     if not len(slots):
         return np.zeros(0, dtype=np.float32)
     change = np.flatnonzero(np.diff(slots)) + 1
-    starts, ends = np.r_[0, change], np.r_[change, len(slots)]
+    first, past = np.r_[0, change], np.r_[change, len(slots)]
     weights = np.zeros(len(slots), dtype=np.float32)
     if pooling == "first":
-        weights[starts] = 1
+        weights[first] = 1
     elif pooling == "last":
-        weights[ends - 1] = 1
+        weights[past - 1] = 1
     else:
-        weights[:] = np.repeat(1 / (ends - starts), ends - starts)
+        weights[:] = np.repeat(1 / (past - first), past - first)
     return weights
 
 

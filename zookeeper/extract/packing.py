@@ -8,7 +8,7 @@ the square of the row. Whether a model says the same of windows in a row as of p
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import groupby
@@ -37,13 +37,13 @@ _runs: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("_runs")
 
 
 @contextmanager
-def side_by_side(lengths: Ints) -> Iterator[None]:
+def side_by_side(lengths: Iterable[int]) -> Iterator[None]:
     """For as long as a row goes through a model that `packs`.
 
     Args:
-        lengths: (w,) of its windows, in order.
+        lengths: of its windows, in order; some may have none.
     """
-    runs = tuple((len(list(alike)), length) for length, alike in groupby(lengths.tolist()))
+    runs = tuple((len(list(alike)), length) for length, alike in groupby(lengths) if length)
     token = _runs.set(runs)
     try:
         yield
@@ -87,7 +87,7 @@ def _same(loaded: Loaded, states: Callable[[Batch], Mapping[str, torch.Tensor]])
     loaded.model.set_attn_implementation(_NAME)
     if loaded.model.config._attn_implementation != _NAME:
         return False
-    with side_by_side(lengths):
+    with side_by_side(lengths.tolist()):
         packed = states(row)
         row["ids"] = torch.cat([row["ids"][:, :last].flip(1), row["ids"][:, last:]], dim=1)
         beside_others = states(row)

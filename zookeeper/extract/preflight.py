@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,13 +207,13 @@ def cleaned_tokenizer(tokenizer: Json) -> Json:
     return {key: value for key, value in tokenizer.items() if key not in ("padding", "truncation")}
 
 
-def cleaned_companion(config: Json) -> Json:
-    """A ``tokenizer_config.json``, or the like, that names no code, no other file and no template.
+def cleaned_companion(config: Json, name: str = "tokenizer_config.json") -> Json:
+    """A file beside the tokenizer's, of that name, which picks no code, no other file and no template.
 
     Raises:
         CheckpointError: it is nested too deeply.
     """
-    deque(_fields(config, "tokenizer_config.json"), maxlen=0)
+    deque(_fields(config, name), maxlen=0)
     return dict(_without(config, _PICKS_FILES))
 
 
@@ -235,8 +236,9 @@ def check_index(index: Json, present: Mapping[str, Path]) -> None:
 _DOCUMENTS: Mapping[str, tuple[int, Callable[[Json], Json]]] = {
     CONFIG: (SMALL, cleaned_config),
     "tokenizer.json": (LARGE, cleaned_tokenizer),
-    "tokenizer_config.json": (SMALL, cleaned_companion),
-    "special_tokens_map.json": (SMALL, cleaned_companion),
-    "added_tokens.json": (SMALL, cleaned_companion),
+    **{
+        name: (SMALL, partial(cleaned_companion, name=name))
+        for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    },
     INDEX: (LARGE, dict),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import torch
 import transformers.modeling_utils  # noqa: F401 transformers imports what it has when it is first used
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedTokenizerFast  # noqa: F401
 
@@ -21,3 +22,11 @@ def preload(family: str | None) -> None:
         from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
         get_checkpoint_conversion_mapping(family)
+
+
+def begin_threads() -> None:
+    """Have OpenMP begin in this process, as it does anew after a fork, and not first when a room is closed.
+
+    Intel's puts its name into shared memory then, and gives up where it may not.
+    """
+    torch.get_num_threads()

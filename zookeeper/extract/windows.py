@@ -210,17 +210,20 @@ class Windows:
         counted = self._counted(chosen, np.arange(len(chosen)) * longest)
         return {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask.astype(np.int64)), **counted}
 
-    def row(self, chosen: Ints, first: int) -> dict[str, torch.Tensor]:
+    def row(self, chosen: Ints, first: int, *, pad: int = 0, filler: int = 0) -> dict[str, torch.Tensor]:
         """Some windows side by side: a `batch` of one row, with ``places`` (1, t) of sub-words in windows.
 
         Args:
             chosen: (b,) windows.
             first: the place where windows begin.
+            pad: the id that fills up.
+            filler: how many of it follow, each in the first place; none counts.
         """
         lengths = self.lengths[chosen]
         begins = starts(lengths)
         ids = self.ids[ranges(self._first_id[chosen], lengths)].astype(np.int64)
         places = np.arange(first, first + len(ids)) - np.repeat(begins, lengths)
+        ids, places = (np.pad(x, (0, filler), constant_values=v) for x, v in ((ids, pad), (places, first)))
         row = {"ids": ids, "mask": np.ones_like(ids), "places": places}
         made = {name: torch.from_numpy(array[None]) for name, array in row.items()}
         return made | self._counted(chosen, begins)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import sleep
 from typing import Any, Literal, TypeVar
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     disable_progress_bars,
@@ -18,7 +19,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 )
 
 from zookeeper.digests import digest_like
-from zookeeper.errors import IntegrityError, OfflineError
+from zookeeper.errors import IntegrityError, NotFoundError, OfflineError
 from zookeeper.hub.faults import FOREIGN, Faults, wait
 from zookeeper.hub.transport import install, patient
 from zookeeper.plain import brief
@@ -103,8 +104,8 @@ class Client:
             def update(self, n: float | None = 1) -> None:
                 advance(int(n or 0))
 
-        return Path(
-            self.ask(
+        try:
+            found = self.ask(
                 f"{path} of {revision.repo_id}",
                 lambda: hf_hub_download(
                     revision.repo_id,
@@ -118,7 +119,11 @@ class Client:
                 ),
                 needs_network=False,
             )
-        )
+        except NotFoundError as error:
+            if isinstance(error.__cause__, RevisionNotFoundError):
+                raise _gone(revision, kind) from error
+            raise
+        return Path(found)
 
     def ask(
         self, what: str, request: Callable[[], R], *, once: bool = False, needs_network: bool = True
@@ -150,6 +155,18 @@ class Client:
             return _patiently(request, 1 if once else ATTEMPTS)
         except FOREIGN as error:
             raise self._faults.translate(what, error) from error
+
+
+def _gone(revision: Revision, kind: Kind) -> NotFoundError:
+    """Of a commit that was resolved before."""
+    name = shlex.quote(revision.repo_id)
+    asked_for = revision.commit.startswith(revision.asked)
+    newer = f"zoo add {name}" if asked_for else f"zoo update {name} --apply"
+    return NotFoundError(
+        f"commit {revision.commit[:8]} of {revision.repo_id} is no longer on the Hub.",
+        why="the repository was made anew, or its history rewritten",
+        fix=newer if kind == "model" else None,
+    )
 
 
 def _is_within(path: str) -> bool:

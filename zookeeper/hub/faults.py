@@ -77,7 +77,7 @@ class Faults:
             case HfHubHTTPError():
                 return _missing(what, error) or self._by_status(what, error, error.response.status_code)
             case HFValidationError():
-                return UsageError(f"{what}: not a name the Hub knows.", why=reason(error))
+                return UsageError(f"{what}: not a name the Hub knows.", why=_without_advice(reason(error)))
             case ValueError(__cause__=BadRequestError()):
                 return DataError("the Hub does not accept the metadata of the card.", why=_complaint(error))
             case _:
@@ -211,6 +211,11 @@ def _missing(what: str, error: HfHubHTTPError) -> ZooError | None:
             )
         case _:
             return None
+
+
+def _without_advice(said: str) -> str:
+    """A complaint of huggingface_hub about a name, without what would help who calls it."""
+    return said.partition(" Use `")[0]
 
 
 def _complaint(error: Exception) -> str:

@@ -65,7 +65,7 @@ def account_of(client: Client) -> Account | None:
         except LocalTokenNotFoundError:
             return None
 
-    return client.ask("your account", ask)
+    return client.ask("who you are", ask)
 
 
 def push(place: Place, errand: Errand) -> Push:

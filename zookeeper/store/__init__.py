@@ -7,6 +7,7 @@
     HOME/unfinished/<digest>/                     the state of a trial that is going on, or was interrupted
     HOME/notes/<name>.json                        the latest selection, the latest ranking
     CACHE/<kind>/v1/<2 hex>/<digest>/manifest.json, arrays.safetensors      what was measured, of six kinds
+    CACHE/converted/<digest>/                     weights of a checkpoint that were pickles
     HOME/locks, CACHE/locks                       who computes what at the moment
 
 On a network file system the index of a home lies with the user's caches instead, one for each machine.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -24,29 +25,19 @@ from typing import Any, TypeVar
 
 from zookeeper.errors import IntegrityError, NotFoundError
 from zookeeper.plain import encode
-from zookeeper.records import (
-    AlignmentSet,
-    BasisSet,
-    Checkpoint,
-    EvidenceSet,
-    FeatureSet,
-    JackknifeSet,
-    Revision,
-    SignatureSet,
-)
+from zookeeper.records import AlignmentSet, BasisSet, Checkpoint, JackknifeSet, Revision
 from zookeeper.results import Run, Trial, Verification
 from zookeeper.store import claims, files, leftovers
 from zookeeper.store.artefacts import ArrayFile, Arrays, Artefacts, Draft
 from zookeeper.store.care import Care
 from zookeeper.store.index import Index
-from zookeeper.store.layout import KINDS, MANIFEST, Layout, Measured, kind_of
+from zookeeper.store.layout import KINDS, MANIFEST, Layout, M, Measured, kind_of
 from zookeeper.store.leftovers import Leftover
 from zookeeper.store.truth import Truth
 
 __all__ = ["KINDS", "ArrayFile", "Arrays", "Draft", "Leftover", "Measured", "Store"]
 
 R = TypeVar("R")
-M = TypeVar("M", FeatureSet, BasisSet, SignatureSet, AlignmentSet, JackknifeSet, EvidenceSet, Trial)
 
 # Of these there is one, which is stored again when more is known.
 _GROWING = AlignmentSet, BasisSet, JackknifeSet, Trial
@@ -119,21 +110,17 @@ class Store:
         """
         self._index.ready()  # an index that cannot be used stops us before anything is written
         folder = self._layout.artefact(kind, digest)
-
-        def keep(found: Any, draft: Draft, provenance: Mapping[str, str]) -> None:
-            if not isinstance(found, kind) or found.key.digest != digest:
-                raise ValueError(f"{found} is not what was drafted")
-            draft.finish(folder, found, provenance)
-            self._artefacts.publish(draft, folder, replace=kind in _GROWING)
-            self._enter(folder / MANIFEST)
-
         with files.made_aside(folder) as aside:
-            yield Draft(aside, keep)
 
-    @contextmanager
+            def publish() -> None:
+                self._artefacts.publish(aside, folder, replace=kind in _GROWING)
+                self._enter(folder / MANIFEST)
+
+            yield Draft(aside, folder, publish)
+
     def claim(
         self, kind: type[Measured], digest: str, tell: Callable[[str], None] | None = None
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Compute something that no other process or thread computes meanwhile, as far as locks work here.
 
         It saves work and protects nothing. When it is had, look whether the other has stored it.
@@ -144,8 +131,16 @@ class Store:
             tell: told who is computing it, where that has to be waited for, and if it is waited for no
                 longer; the store's `note` by default.
         """
-        with claims.held(self._layout.lock(kind, digest), tell or self._note):
-            yield
+        return self.claimed(self._layout.artefact(kind, digest), tell or self._note)
+
+    def claimed(self, folder: Path, tell: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Make a folder of this store that nobody else makes meanwhile; as `claim`.
+
+        Args:
+            folder: of what was measured, or `converted`.
+            tell: as for `claim`.
+        """
+        return claims.held(self._layout.lock_of(folder), tell)
 
     def find(self, kind: type[M], digest: str) -> M | None:
         """What is stored under that digest, or None; the files decide, not the index."""
@@ -195,10 +190,7 @@ class Store:
         return size
 
     def strange(self) -> list[Path]:
-        """Folders of what an earlier version of zoo made of checkpoints and this one does not understand.
-
-        What says that a newer one made it is not among them, and trials are not, which nothing makes again.
-        """
+        """Folders of what an earlier version made and this one does not understand; see `Care.strange`."""
         return list(self._care.strange())
 
     def discard_strange(self, folder: Path) -> None:
@@ -209,6 +201,16 @@ class Store:
         """
         files.retire(folder)
         self._index.drop(kind_of(folder / MANIFEST), folder.name)
+
+    # Weights that were pickles
+
+    def converted(self, checkpoint: Checkpoint) -> Path:
+        """The folder for the weights of a checkpoint that were pickles: by their content."""
+        return self._layout.converted(checkpoint)
+
+    def conversions(self) -> list[Path]:
+        """Folders of all weights that were pickles."""
+        return sorted(self._layout.conversions.glob("[!.]*"))
 
     # Runs
 
@@ -267,12 +269,17 @@ class Store:
 
     @cached_property
     def _index(self) -> Index:
-        return Index(self.index_path, self._truth.entries, self._note)
+        return Index(self.index_path, self._truth.entries, self._note, lambda: not self._layout.is_new)
 
     @property
     def index_path(self) -> Path:
         """Where the index lies: in the home, unless other machines see that too."""
         return self._layout.index
+
+    @property
+    def stamp(self) -> str | None:
+        """What changes when this zoo stores or discards anything here; None where there is no index."""
+        return files.stamp(self.index_path)
 
     def rebuild(self) -> int:
         """Make the index again from the files; gives the number of entries.
@@ -295,17 +302,16 @@ class Store:
 
     # Care
 
-    @property
+    @cached_property
     def _care(self) -> Care:
         return Care(self._layout, self._artefacts, self._truth, self._index)
 
     def unreadable_pins(self) -> list[Path]:
         """Files that should say of a checkpoint how it is pinned, and do not."""
-        pins = self._layout.records("checkpoints")
-        return [path for path in pins if self._truth.find(Checkpoint, path) is None]
+        return self._care.unreadable_pins()
 
     def verify(self, advance: Callable[[int], None] = lambda _: None) -> Verification:
-        """Hash every stored array, read every record, and hold the index against the files.
+        """What is damaged, of all that is stored; see `Care.verify`.
 
         Args:
             advance: called with 1 for each artefact; `artefacts` says how many there are.

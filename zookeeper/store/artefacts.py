@@ -21,10 +21,20 @@ from safetensors import SafetensorError, safe_open
 
 from zookeeper.errors import IntegrityError, NotFoundError
 from zookeeper.plain import decode, now, plain, refusal
-from zookeeper.records import digest_of
+from zookeeper.records import (
+    ALIGNMENT_VERSION,
+    EVIDENCE_VERSION,
+    EXTRACTOR_VERSION,
+    SIGNATURE_VERSION,
+    AlignmentSet,
+    EvidenceSet,
+    JackknifeSet,
+    SignatureSet,
+    digest_of,
+)
 from zookeeper.results import Trial
 from zookeeper.store import files
-from zookeeper.store.layout import ARRAYS, KINDS, MANIFEST, kind_of
+from zookeeper.store.layout import ARRAYS, KINDS, MANIFEST, kind_of, name_of
 
 Arrays = Mapping[str, NDArray[Any]]
 Forms = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
@@ -32,6 +42,12 @@ Forms = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
 T = TypeVar("T")
 
 _TRIES = 20
+_VERSIONS = {
+    KINDS[SignatureSet]: SIGNATURE_VERSION,
+    KINDS[AlignmentSet]: ALIGNMENT_VERSION,
+    KINDS[JackknifeSet]: ALIGNMENT_VERSION,
+    KINDS[EvidenceSet]: EVIDENCE_VERSION,
+}
 # What the format calls its types, in the order in which it puts arrays of them: each is aligned as it lies.
 _TYPES = {
     np.dtype(numpy): name
@@ -51,6 +67,7 @@ _TYPES = {
         (np.bool_, "BOOL"),
     )
 }
+_REMEDIES = {KINDS[Trial]: "zoo tune", KINDS[EvidenceSet]: "zoo rank"}
 _RANKS = {dtype: rank for rank, dtype in enumerate(_TYPES)}
 
 
@@ -76,15 +93,20 @@ class StrangeRecordError(IntegrityError):
         folder: of the artefact.
         said: its record as it lies there.
         why: it is not understood.
+
+    Attributes:
+        newer: whether a newer version made it, which can still use it.
     """
 
     def __init__(self, folder: Path, said: Any, why: str | None) -> None:
+        kind = kind_of(folder / MANIFEST)
+        self.newer = _is_newer(kind, said)
+        deleted = None if kind == KINDS[Trial] else "zoo gc deletes it"
         super().__init__(
             f"a stored file cannot be understood: {folder}.",
-            why=f"another version of zoo made it ({why})",
-            fix=None if _is_trial(folder) else "zoo gc deletes it",
+            why=f"{'a newer' if self.newer else 'another'} version of zoo made it ({why})",
+            fix="use a zoo as new as that" if self.newer else deleted,
         )
-        self.said = said
 
 
 class Draft:
@@ -92,12 +114,14 @@ class Draft:
 
     Args:
         aside: an empty folder beside its place.
-        keep: told the record, the draft and where it came from, when all is written.
+        folder: its place.
+        publish: puts in its place what lies aside, when all is written.
     """
 
-    def __init__(self, aside: Path, keep: Callable[[Any, Draft, Mapping[str, str]], None]) -> None:
-        self.aside = aside
-        self._keep = keep
+    def __init__(self, aside: Path, folder: Path, publish: Callable[[], None]) -> None:
+        self._aside = aside
+        self._folder = folder
+        self._publish = publish
         self._sheet: files.Sheet | None = None
         self._arrays: Arrays = {}
 
@@ -115,11 +139,11 @@ class Draft:
         """
         header, places = _laid_out(forms)
         size = len(header) + sum(math.prod(shape) * dtype.itemsize for shape, dtype, _ in places.values())
-        files.demand_space(self.aside.parent, size)
-        with files.disk(self.aside.parent):
+        files.demand_space(self._folder.parent, size)
+        with files.disk(self._folder.parent):
             if self._sheet:
-                (self.aside / ARRAYS).unlink()
-            sheet = files.Sheet(self.aside / ARRAYS, size)
+                (self._aside / ARRAYS).unlink()
+            sheet = files.Sheet(self._aside / ARRAYS, size)
         sheet.memory[: len(header)] = header
         self._sheet = sheet
         self._arrays = {
@@ -144,14 +168,14 @@ class Draft:
             ValueError: it is no record of what was drafted.
             StorageError: the disk refuses; nothing is left behind.
         """
-        self._keep(found, self, provenance)
+        place = self._folder / MANIFEST
+        if KINDS.get(type(found)) != kind_of(place) or found.key.digest != name_of(place):
+            raise ValueError(f"{found} is not what was drafted")
+        self._finish(found, provenance)
+        self._publish()
 
-    def finish(self, folder: Path, found: Any, provenance: Mapping[str, str]) -> None:
-        """Bring the arrays and their manifest to the disk, ready to be `folder`.
-
-        Raises:
-            StorageError: the disk refuses.
-        """
+    def _finish(self, found: Any, provenance: Mapping[str, str]) -> None:
+        """Bring the arrays and their manifest to the disk, ready to be put in their place."""
         if self._sheet is None:
             self.arrays({})
         assert self._sheet is not None  # noqa: S101
@@ -165,28 +189,33 @@ class Draft:
             "provenance": dict(provenance),
             "created_at": now(),
         }
-        manifest["seal"] = _seal(folder, manifest)
+        manifest["seal"] = _seal(self._folder, manifest)
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        with files.disk(folder.parent):
+        with files.disk(self._folder.parent):
             self._sheet.settle()
-            files.write_synced(self.aside / MANIFEST, text.encode("utf-8", "surrogatepass"))
+            files.write_synced(self._aside / MANIFEST, text.encode("utf-8", "surrogatepass"))
 
 
 class Artefacts:
-    """Reads artefacts, and remembers which of them are whole."""
+    """Publishes and reads artefacts, and remembers which of them are whole."""
 
     def __init__(self) -> None:
         self._whole: dict[Path, str | None] = {}
 
-    def publish(self, draft: Draft, folder: Path, *, replace: bool) -> None:
-        """Put a finished draft in its place; one that is there makes way if it is damaged, or if told so.
+    def publish(self, aside: Path, folder: Path, *, replace: bool) -> None:
+        """Put an artefact in its place; one that is there makes way if it is damaged, or if told so.
+
+        Args:
+            aside: where it lies, beside its place.
+            folder: its place.
+            replace: whether it takes the place of one that is whole.
 
         Raises:
             StorageError: the disk refuses.
         """
         # Where somebody was faster, theirs serves if it is whole.
-        if not files.publish(draft.aside, folder) and (replace or not self.is_whole(folder)):
-            files.replace(draft.aside, folder)
+        if not files.publish(aside, folder) and (replace or not self.is_whole(folder)):
+            files.replace(aside, folder)
         self._whole[folder] = files.stamp(folder / MANIFEST)
 
     def record(self, kind: type[T], folder: Path) -> T:
@@ -334,12 +363,19 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
 
 
 def _damaged(folder: Path, why: str) -> IntegrityError:
-    remedy = "zoo tune" if _is_trial(folder) else "zoo probe"
+    remedy = _REMEDIES.get(kind_of(folder / MANIFEST), "zoo probe")
     return IntegrityError(f"a stored file is damaged: {folder}.", why=why, fix=f"{remedy} makes it again")
 
 
-def _is_trial(folder: Path) -> bool:
-    return kind_of(folder / MANIFEST) == KINDS[Trial]
+def _is_newer(kind: str, said: Any) -> bool:
+    """Whether a record of a kind, as it lies there, says at any depth that a newer zoo made it."""
+    if isinstance(said, list):
+        return any(_is_newer(kind, part) for part in said)
+    if not isinstance(said, dict):
+        return False
+    ours = {"extractor": EXTRACTOR_VERSION, "version": _VERSIONS.get(kind)}
+    newer = (isinstance(said.get(name), int) and said[name] > n for name, n in ours.items() if n)
+    return any(newer) or any(_is_newer(kind, part) for part in said.values())
 
 
 def _unreadable(folder: Path, error: OSError) -> IntegrityError | NotFoundError:

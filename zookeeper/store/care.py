@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from zookeeper.errors import IntegrityError, NotFoundError
 from zookeeper.hardware import cores
 from zookeeper.plain import refusal
-from zookeeper.records import (
-    ALIGNMENT_VERSION,
-    EVIDENCE_VERSION,
-    EXTRACTOR_VERSION,
-    SIGNATURE_VERSION,
-    AlignmentSet,
-    Checkpoint,
-    EvidenceSet,
-    FeatureSet,
-    JackknifeSet,
-    SignatureSet,
-)
+from zookeeper.records import Checkpoint, EvidenceSet, FeatureSet, SignatureSet
 from zookeeper.results import Run, Trial, Verification
 from zookeeper.store import files, leftovers
 from zookeeper.store.artefacts import Artefacts, StrangeRecordError
 from zookeeper.store.index import Index
-from zookeeper.store.layout import FOLDERS, KINDS, MANIFEST, Layout, Measured, kind_of, name_of
+from zookeeper.store.layout import FOLDERS, KINDS, MANIFEST, Layout, kind_of, name_of
 from zookeeper.store.leftovers import Leftover
 from zookeeper.store.truth import Truth, told
 
-# What a record says, at any depth, of the version of that which made it.
-_VERSIONS: dict[type[Measured], int] = {
-    SignatureSet: SIGNATURE_VERSION,
-    AlignmentSet: ALIGNMENT_VERSION,
-    JackknifeSet: ALIGNMENT_VERSION,
-    EvidenceSet: EVIDENCE_VERSION,
-}
+_SPLITS = "train", "validation", "test"
 
 
 class Care:
@@ -58,7 +41,11 @@ class Care:
         self._index = index
 
     def verify(self, advance: Callable[[int], None]) -> Verification:
-        """As `Store.verify`."""
+        """Hash every stored array, read every record, and hold the index against the files.
+
+        Args:
+            advance: called with 1 for each artefact.
+        """
         damaged: dict[str, str] = {}
         folders = self._layout.artefacts()
         self._artefacts.forget()
@@ -81,17 +68,19 @@ class Care:
             if kind := FOLDERS.get(kind_of(folder / MANIFEST)):
                 self._artefacts.record(kind, folder)
         except (IntegrityError, NotFoundError) as error:
-            return told(error) + self._whose(folder)
+            again = self._makes_again(folder)
+            return f"{error.why or error.message}; {again}" if again else told(error)
         return None
 
-    def _whose(self, folder: Path) -> str:
-        """Of which checkpoint something is that was measured, as far as its manifest can be read."""
+    def _makes_again(self, folder: Path) -> str | None:
+        """What makes again what was measured of a checkpoint, as far as its manifest can be read."""
         kind = FOLDERS.get(kind_of(folder / MANIFEST))
         with suppress(IntegrityError, NotFoundError):
             if kind in (FeatureSet, EvidenceSet, SignatureSet):
-                repo_id, _, _ = self._artefacts.record(kind, folder).checkpoint.rpartition("@")
-                return f" (of {repo_id})"
-        return ""
+                found = self._artefacts.record(kind, folder)
+                repo_id, _, _ = found.checkpoint.rpartition("@")
+                return f"{_command(found)} makes it again (of {repo_id})"
+        return None
 
     def _fault_of_file(self, path: Path) -> str | None:
         try:
@@ -121,20 +110,28 @@ class Care:
                             return f"it says something else than {path}"
         return None
 
+    def unreadable_pins(self) -> list[Path]:
+        """Files that should say of a checkpoint how it is pinned, and do not."""
+        pins = self._layout.records("checkpoints")
+        return [path for path in pins if self._truth.find(Checkpoint, path) is None]
+
     def strange(self) -> Iterator[Path]:
-        """As `Store.strange`."""
+        """Folders of what an earlier version of zoo made of checkpoints and this one does not understand.
+
+        What says that a newer one made it is not among them, and trials are not, which nothing makes again.
+        """
         for kind, name in KINDS.items():
             for manifest in self._layout.manifests(name) if kind is not Trial else []:
                 try:
                     self._artefacts.record(kind, manifest.parent)
                 except StrangeRecordError as error:
-                    if not _is_newer(kind, error.said):
+                    if not error.newer:
                         yield manifest.parent
                 except (IntegrityError, NotFoundError):
                     continue
 
     def leftovers(self) -> Iterator[Leftover]:
-        """As `Store.leftovers`, of any age."""
+        """What processes that were killed have left behind, of any age: nothing reads it."""
         for name in KINDS.values():
             for folder in leftovers.folders(self._layout.kind(name), 1):
                 yield from leftovers.hidden(folder)
@@ -142,7 +139,7 @@ class Care:
             yield from leftovers.hidden(self._layout.home / name)
         for locks in self._layout.locks:
             yield from leftovers.locks(locks)
-        yield from leftovers.hidden(self._layout.cache / "converted")
+        yield from leftovers.hidden(self._layout.conversions)
         yield from leftovers.damaged_indexes(self._layout.index)
         for folder in leftovers.folders(self._layout.unfinished(""), 1):
             if not files.is_held(folder / "lock") and self._is_finished(folder.name):
@@ -153,12 +150,11 @@ class Care:
         return self._artefacts.is_whole(trial) and self._truth.find(Trial, trial / MANIFEST) is not None
 
 
-def _is_newer(kind: type[Measured], said: Any) -> bool:
-    """Whether a record, as it lies there, says that a newer zoo made it."""
-    if isinstance(said, list):
-        return any(_is_newer(kind, part) for part in said)
-    if not isinstance(said, dict):
-        return False
-    ours = {"extractor": EXTRACTOR_VERSION, "version": _VERSIONS.get(kind)}
-    newer = (isinstance(said.get(name), int) and said[name] > n for name, n in ours.items() if n)
-    return any(newer) or any(_is_newer(kind, part) for part in said.values())
+def _command(found: FeatureSet | EvidenceSet | SignatureSet) -> str:
+    """The command that measured something: rank, tune for a split of a target, or probe."""
+    target, _, split = found.source.rpartition(" ")
+    if isinstance(found, EvidenceSet):
+        return f"zoo rank -t {shlex.quote(found.source)}"
+    if target and split in _SPLITS:
+        return f"zoo tune -t {shlex.quote(target)}"
+    return f"zoo probe -p {shlex.quote(found.source)}"

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,7 @@ PATIENCE = 60.0
 
 _BEATS = 6  # signs of life in that time
 _POLL = 0.1  # seconds
-_HOLDER = re.compile(r"(process \d+ on [\w.-]+) since ([\dTZ:-]+)", re.ASCII)
+_HOLDER = re.compile(r"(process \d+) on ([\w.-]+) since ([\dTZ:-]+)", re.ASCII)
 
 
 @contextmanager
@@ -72,7 +73,10 @@ def _wait(lock: FileLock, path: Path, tell: Callable[[str], None], patience: flo
             seen, since, holder = files.stamp(path), time.monotonic(), _holder(path)
         elif time.monotonic() - since >= patience:
             path.unlink(missing_ok=True)  # who is next makes a new one
-            tell(f"{holder}, has given no sign of life for {patience:g} s; goes on without it")
+            if _taken(lock):
+                tell(f"{holder}, has given no sign of life for {patience:g} s; goes on without it")
+                return
+            seen, since, holder = files.stamp(path), time.monotonic(), _holder(path)
 
 
 def _taken(lock: FileLock) -> bool:
@@ -88,11 +92,11 @@ def _taken(lock: FileLock) -> bool:
 def _signed(path: Path, seconds: float) -> Iterator[None]:
     """Say in a lock file who holds it, and every so often that it still does; then remove it."""
     with ExitStack() as end:
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # the latter where there can be no more threads
             file = end.enter_context(path.open("wb", buffering=0))
             end.callback(_remove, path, file)
-            end.enter_context(_beating(file, seconds))
             file.write(f"process {os.getpid()} on {platform.node()} since {now()}\n".encode())
+            end.enter_context(_beating(file, seconds))
         yield
 
 
@@ -122,9 +126,11 @@ def _beating(file: IO[bytes], seconds: float) -> Iterator[None]:
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock, as far as its file says so in our words."""
-    with suppress(OSError, ValueError), path.open(encoding="ascii") as file:
+    """Who holds a lock, as far as its file says so in our words; the machine only where it is another."""
+    with suppress(OSError, ValueError, OverflowError), path.open(encoding="ascii") as file:
         found = _HOLDER.fullmatch(file.read(200).strip())
         if found:
-            return f"{found[1]}, at work since {found[2]}"
+            process, host, since = found.groups()
+            where = "" if host == platform.node() else f" on {host}"
+            return f"{process}{where}, at work since {datetime.fromisoformat(since).astimezone():%F %T}"
     return "another process"

@@ -6,6 +6,7 @@ row or no index, the file is read; so the index can be lost, old or of another m
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zookeeper.errors import StorageError
+from zookeeper.plain import brief
 from zookeeper.store import claims, files
 
 FORMAT = 5
@@ -50,12 +52,18 @@ class Index:
         path: of the file.
         entries: all that there is to be indexed.
         note: told when the index was mended.
+        lost: whether there must have been one, where there is none.
     """
 
     def __init__(
-        self, path: Path, entries: Callable[[], Iterable[Entry]], note: Callable[[str], None]
+        self,
+        path: Path,
+        entries: Callable[[], Iterable[Entry]],
+        note: Callable[[str], None],
+        lost: Callable[[], bool] = lambda: True,
     ) -> None:
         self.path = path
+        self._lost = lost
         self._entries = entries
         self._note = note
         self._db: sqlite3.Connection | None = None
@@ -126,8 +134,8 @@ class Index:
                 finally:
                     db.close()
             except sqlite3.Error as error:
-                return str(error)
-        return None if found == ["ok"] else found[0]
+                return brief(error)
+        return None if found == ["ok"] else brief(" ".join(found[0].split()))
 
     # Connections
 
@@ -193,10 +201,11 @@ class Index:
 
     def _begin_anew(self, db: sqlite3.Connection) -> None:
         tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
-        for (name,) in db.execute(tables).fetchall():
+        older = db.execute(tables).fetchall()
+        for (name,) in older:
             db.execute(f'DROP TABLE "{name}"')
         db.execute(_TABLE)
-        if self._fill(db):
+        if self._fill(db) and (older or self._lost()):
             self._note("the index was made again from the files")
         db.execute(f"PRAGMA application_id = {_OURS}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
@@ -208,6 +217,7 @@ class Index:
     def _set_aside(self) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
         with files.disk(self.path.parent), suppress(FileNotFoundError):  # somebody else was faster
+            os.utime(self.path)  # it is a leftover from now on, and no older
             self.path.rename(aside)
         self._note(f"the index was damaged; it was set aside as {aside}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 
@@ -23,10 +23,10 @@ from zookeeper.records import (
     digest_of,
 )
 from zookeeper.results import Run, Trial
-from zookeeper.store import files
 from zookeeper.store.mounts import file_system_of, is_network
 
 Measured = FeatureSet | BasisSet | SignatureSet | AlignmentSet | JackknifeSet | EvidenceSet | Trial
+M = TypeVar("M", FeatureSet, BasisSet, SignatureSet, AlignmentSet, JackknifeSet, EvidenceSet, Trial)
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.safetensors"
 
@@ -83,9 +83,19 @@ class Layout:
         """The folder of what was measured."""
         return self.kind(KINDS[kind]) / digest[:2] / digest
 
-    def lock(self, kind: type[Measured], digest: str) -> Path:
-        """The lock file of who measures something."""
-        return self._root(KINDS[kind]) / "locks" / f"{KINDS[kind]}-{digest}.lock"
+    def converted(self, checkpoint: Checkpoint) -> Path:
+        """The folder of the weights of a checkpoint that were pickles: by their content."""
+        return self.conversions / digest_of([[file.path, file.digest] for file in checkpoint.files])
+
+    @property
+    def conversions(self) -> Path:
+        """The folder of all weights that were pickles."""
+        return self.cache / "converted"
+
+    def lock_of(self, folder: Path) -> Path:
+        """The lock file of who makes a folder, in the home or in the cache, whichever it lies in."""
+        root = max(filter(folder.is_relative_to, (self.home, self.cache)), key=lambda one: len(one.parts))
+        return root / "locks" / f"{folder.relative_to(root).parts[0]}-{folder.name}.lock"
 
     def kind(self, name: str) -> Path:
         """The folder of all artefacts of a kind."""
@@ -98,6 +108,11 @@ class Layout:
             return self.home / "zoo.db"
         name = digest_of([str(self.home.absolute()), platform.node()])
         return platformdirs.user_cache_path("zookeeper") / "index" / f"{name}.db"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was stored in the home yet; the cache may be that of other zoos, too."""
+        return not any(map(self.records, ("checkpoints", "runs", "notes")))
 
     @cached_property
     def is_shared(self) -> bool:
@@ -114,18 +129,19 @@ class Layout:
         return sorted((self.home / name).glob("[!.]*.json"))
 
     def manifests(self, name: str, entered: Iterable[str] = ()) -> list[Path]:
-        """The manifests of a kind; what was taken out of its place for something that never came is put back.
+        """The manifests of a kind.
 
         Args:
             name: of the kind.
             entered: digests that are known, whether their folders are seen or not.
         """
         root = self.kind(name)
-        for old in root.glob("??/.*.old"):
-            if place := files.taken_aside(old):
-                files.mended(place)
         folders = {root / digest[:2] / digest for digest in entered}
         return sorted(folder / MANIFEST for folder in folders.union(root.glob("??/[!.]*")))
+
+    def taken_out(self, name: str) -> list[Path]:
+        """What was taken out of its place among the artefacts of a kind, and lies beside it."""
+        return sorted(self.kind(name).glob("??/.*.old"))
 
     def deciding(self, name: str, entered: Iterable[str] = ()) -> list[Path]:
         """The files of a kind that decide; `entered` as for `manifests`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,7 +59,7 @@ class Truth:
     def all(self, kind: type[R], name: str, rows: Mapping[str, Entry]) -> Iterator[R]:
         """What all files of a kind say; one with a row of its stamp is not read."""
         # One that is being replaced while folders are listed may be missed, but was entered before.
-        for path in self._layout.deciding(name, rows):
+        for path in self._deciding(name, rows):
             row = rows.get(name_of(path))
             if row is not None and row.stamp == files.stamp(path):
                 with suppress(IntegrityError):
@@ -81,7 +81,7 @@ class Truth:
 
     def entries(self) -> Iterator[Entry]:
         """All that can be indexed."""
-        for path in (path for name in FOLDERS for path in self._layout.deciding(name)):
+        for path in (path for name in FOLDERS for path in self._deciding(name)):
             try:
                 yield self.entry(path)
             except (IntegrityError, NotFoundError) as error:
@@ -89,6 +89,13 @@ class Truth:
                 if place not in self._left_out:
                     self._left_out.add(place)
                     self._note(f"{place} is left out of the index: {told(error)}")
+
+    def _deciding(self, name: str, entered: Iterable[str] = ()) -> list[Path]:
+        """As `Layout.deciding`; what was taken out for something that never came is put back before."""
+        for old in self._layout.taken_out(name):
+            if place := files.taken_aside(old):
+                files.mended(place)
+        return self._layout.deciding(name, entered)
 
 
 def told(error: ZooError) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import evaluate
@@ -15,12 +16,17 @@ from evaluate import loading
 from numpy.typing import NDArray
 
 from zookeeper.digests import SHA256, digest_like
-from zookeeper.errors import DataError, NotFoundError, OfflineError, UsageError
+from zookeeper.errors import DataError, NotFoundError, OfflineError, UsageError, ZooError
 from zookeeper.records import Kind, digest_of
 from zookeeper.tuning.ours import Measure, Results, Rows, unfit
 
 # Counting downloads means asking a server that has nothing to do with metrics.
 evaluate.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+
+_PACKAGE = evaluate.config.MODULE_NAME_FOR_DYNAMIC_MODULES
+_KINDS = ("metric", "comparison", "measurement")  # of the metrics that have no owner's name
+_REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_PARTED = "."  # the digest of a script from that of all files
 
 
 @dataclass(frozen=True)
@@ -30,48 +36,48 @@ class Script:
     Attributes:
         name: as it was asked for.
         module: that it is imported as.
-        digest: of the very files that running it runs, to the byte.
-        known: by `evaluate`, which passes over whatever comes after a ``#``, in a string too.
+        digest: of the script, and of all files that running it runs, to the byte.
+        evaluate_hash: by which `evaluate` knows it, and older zoos recorded it; it passes over whatever comes
+            after a ``#``, in a string too.
     """
 
     name: str
     module: str
     digest: str
-    known: str
+    evaluate_hash: str
 
     @classmethod
-    def of(cls, name: str, *, offline: bool) -> Script:
-        """The code of a metric of the Hub or of this machine.
+    def of(cls, name: str, *, known: Collection[str] | None = None, offline: bool) -> Script:
+        """The code of a metric of the Hub or of this machine, as it is there now.
+
+        To fetch a script imports the libraries that it names, and asks any address that it gives after
+        ``From:``; one that has changed gets none of that.
 
         Args:
             name: as `evaluate.load` takes it.
+            known: what its digest may be, or its hash, which only tells once all is fetched; None for any.
             offline: whether what is not on this machine must be in the cache.
 
         Raises:
+            DataError: it is not what is known.
             NotFoundError: there is none.
             OfflineError: it is not in the cache.
             UsageError: it cannot be read, or takes libraries that are not here.
         """
+        known = None if known is None else frozenset(known)
         with _said_of(name, offline), _asking_nobody(offline):
-            found = loading.evaluation_module_factory(name)
-            folder = Path(loading.init_dynamic_modules(), *found.module_path.split(".")[1:-1])
-            return cls(name, found.module_path, _digest(folder), found.hash)
-
-    def check(self, digest: str) -> None:
-        """Refuse code that is not what it was.
-
-        Args:
-            digest: that it had, or as an older zoo recorded it, that `evaluate` knew it by.
-
-        Raises:
-            DataError: it has another.
-        """
-        if digest not in (self.digest, self.known):
-            raise DataError(
-                f"the metric {self.name} is not what it was when this was planned.",
-                why="its code has changed; it was not run",
-                fix="plan it again",
+            found = _fetched(name, lambda script: _check_begins(name, _digest(script), known))
+            *packages, module = found.module_path.split(".")
+            folder = Path(loading.init_hf_modules(), *packages)
+            script = cls(
+                name,
+                found.module_path,
+                f"{_digest(folder / f'{module}.py')}{_PARTED}{_digest_of_all(folder)}",
+                found.hash,
             )
+        if known is not None and known.isdisjoint((script.digest, script.evaluate_hash)):
+            raise _changed(name)
+        return script
 
     def run(self, kind: Kind, *, offline: bool) -> evaluate.EvaluationModule:
         """The metric, as `evaluate.load` makes it of its code.
@@ -86,18 +92,104 @@ class Script:
         """
         with _said_of(self.name, offline), _asking_nobody(offline):
             made = loading.import_main_class(self.module)
-            metric = made(
-                config_name="multilabel" if kind == "labels" else None, keep_in_memory=True, hash=self.known
-            )
+            config = "multilabel" if kind == "labels" else None
+            metric = made(config_name=config, keep_in_memory=True, hash=self.evaluate_hash)
             metric.download_and_prepare()
             return metric
 
 
-def _digest(folder: Path) -> str:
-    """Of all code in a folder, by name and content."""
-    return digest_of(
-        {str(path.relative_to(folder)): digest_like(SHA256, path) for path in folder.rglob("*.py")}
+# Fetching
+
+
+class _Fetching(loading.HubEvaluationModuleFactory):  # type: ignore[misc]
+    """Fetches a metric of the Hub, after a look at its script."""
+
+    def __init__(self, repo_id: str, look: Callable[[Path], None]) -> None:
+        super().__init__(repo_id)
+        self._look = look
+
+    def download_loading_script(self, revision: str) -> str:
+        """The script, before anything else is done for it."""
+        path: str = super().download_loading_script(revision)
+        self._look(Path(path))
+        self.dynamic_modules_path = _package_of(Path(path))
+        return path
+
+
+def _fetched(name: str, look: Callable[[Path], None]) -> loading.ImportableModule:
+    """The files of a metric in one folder, as `evaluate.load` finds them, and what it imports imported.
+
+    Args:
+        name: of a script, its folder or a metric of the Hub.
+        look: what sees the script first, and may raise an error.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = Path(name)
+    script = path if path.suffix == ".py" else path / f"{path.name}.py"
+    if script.is_file():
+        look(script)
+        return loading.LocalEvaluationModuleFactory(
+            str(script), dynamic_modules_path=_package_of(script)
+        ).get_module()
+    if path.suffix == ".py" or not _REPO_ID.fullmatch(name):
+        raise FileNotFoundError(name)
+    repo_ids = [name] if "/" in name else [f"evaluate-{kind}/{name}" for kind in _KINDS]
+    for repo_id in repo_ids:
+        with suppress(ConnectionError, FileNotFoundError):
+            return _Fetching(repo_id, look).get_module()
+    return _copied(repo_ids, look)
+
+
+def _copied(repo_ids: Sequence[str], look: Callable[[Path], None]) -> loading.ImportableModule:
+    """The newest copy that was made of one of some metrics of the Hub."""
+    cache = Path(loading.init_hf_modules())
+    paths = [f"{repo_id.replace('/', '--')}/*/{PurePath(repo_id).name}.py" for repo_id in repo_ids]
+    copies = [copy for path in paths for copy in cache.glob(f"{_PACKAGE}*/metrics/{path}")]
+    if not copies:
+        raise FileNotFoundError(repo_ids[0])
+    copy = max(copies, key=lambda path: path.stat().st_mtime)
+    look(copy)
+    module = ".".join(copy.relative_to(cache).with_suffix("").parts)
+    return loading.ImportableModule(module, copy.parent.name)
+
+
+def _package_of(script: Path) -> str:
+    """The folder of a package for copies of a script, named by it and what it takes along from beside it.
+
+    `evaluate` copies nothing over a copy, and takes two files for one that differ after a ``#`` only.
+    """
+    imports = loading.get_imports(str(script))
+    beside = [script.with_name(f"{name}.py") for kind, name, *_ in imports if kind == "internal"]
+    digest = digest_of([_digest(path) for path in (script, *beside) if path.is_file()])
+    return str(loading.init_dynamic_modules(f"{_PACKAGE}_{digest[:16]}"))
+
+
+def _check_begins(name: str, own: str, known: Collection[str] | None) -> None:
+    """Refuse a script that is none of those that are known, as far as their digests say."""
+    if known is not None and not any(own == one.partition(_PARTED)[0] or _PARTED not in one for one in known):
+        raise _changed(name)
+
+
+def _changed(name: str) -> DataError:
+    return DataError(
+        f"the metric {name} is not what it was when this was planned.",
+        why="its code has changed; it was not run",
+        fix="plan it again",
     )
+
+
+def _digest(script: Path) -> str:
+    return digest_like(SHA256, script).removeprefix(SHA256)
+
+
+def _digest_of_all(folder: Path) -> str:
+    """Of all code in a folder, by name and content."""
+    return digest_of({path.relative_to(folder).as_posix(): _digest(path) for path in folder.rglob("*.py")})
+
+
+# Running
 
 
 @contextmanager
@@ -105,6 +197,8 @@ def _said_of(name: str, offline: bool) -> Iterator[None]:
     """Turn whatever goes wrong with a metric into an error of ours."""
     try:
         yield
+    except ZooError:
+        raise
     except FileNotFoundError as error:
         if offline:
             raise OfflineError(

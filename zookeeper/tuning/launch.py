@@ -39,7 +39,7 @@ def check_gpus(wanted: int) -> None:
         raise UsageError(f"{wanted} GPUs were asked for, there are {there} here.", fix="--cpu-processes N")
 
 
-def carry_out(
+def launch_request(
     request: Request, processes: int, *, gpus: bool, tracker: str | None, environment: Mapping[str, str]
 ) -> None:
     """Have several processes do what a request asks for; they store what comes of it.

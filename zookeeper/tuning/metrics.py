@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ class Judge:
     Attributes:
         metric: as it was asked for.
         kind: of the labels.
-        script: SHA-256 of the code that was run for it; None of a metric of ours.
+        script: digest of the code that was run for it; None of a metric of ours.
     """
 
     metric: str
@@ -82,15 +82,7 @@ class Judge:
     _sign: Literal[1, -1]
 
     @classmethod
-    def of(
-        cls,
-        metric: str,
-        classes: Sequence[str],
-        kind: Kind,
-        *,
-        script: str | None = None,
-        offline: bool = False,
-    ) -> Judge:
+    def of(cls, metric: str, classes: Sequence[str], kind: Kind, *, offline: bool = False) -> Judge:
         """The judge for a metric, tried out on made-up labels, so that one that does not fit fails at once.
 
         Args:
@@ -100,27 +92,56 @@ class Judge:
                 arguments, as in ``f1?average=macro``; a leading ``-`` makes larger better, as in ``-mse``.
             classes: names of the classes; empty of numbers.
             kind: of the labels.
-            script: what the digest of its code must be, which is looked at before any of it is run; None to
-                take what is there.
             offline: whether a metric of the Hub must be in the cache.
 
         Raises:
-            DataError: its code has another digest.
             NotFoundError: there is no such metric.
             OfflineError: it is not in the cache.
             UsageError: it cannot be loaded, does not go with such labels, or gives no such number.
         """
+        return cls._tried(metric, classes, kind, known=None, offline=offline)
+
+    @classmethod
+    def recorded(
+        cls, metric: str, classes: Sequence[str], kind: Kind, *, script: str | None, offline: bool = False
+    ) -> Judge:
+        """The judge for a metric as it was when something was planned; otherwise as `of`.
+
+        Args:
+            metric: as for `of`.
+            classes: likewise.
+            kind: likewise.
+            script: of the judge that there was then. It is looked at before any of the code is run, imported
+                or fetched; None fits metrics of ours only.
+            offline: as for `of`.
+
+        Raises:
+            DataError: the code is another.
+            NotFoundError, OfflineError, UsageError: as of `of`.
+        """
+        judge = cls._tried(metric, classes, kind, known=(script,) if script else (), offline=offline)
+        return judge if judge.script is None else replace(judge, script=script)
+
+    @classmethod
+    def _tried(
+        cls,
+        metric: str,
+        classes: Sequence[str],
+        kind: Kind,
+        *,
+        known: Collection[str] | None,
+        offline: bool,
+    ) -> Judge:
+        """One whose code is any of what is known, or whatever is there."""
         parts = _Asked.parse(metric)
         if parts.name in METRICS:
             script, measure = None, _ours(parts, classes, kind)
         else:
             from zookeeper.tuning.foreign import Script, measure_of
 
-            code = Script.of(parts.name, offline=offline)
-            if script is None:
-                script = code.digest
-            code.check(script)
+            code = Script.of(parts.name, known=known, offline=offline)
             module = code.run(kind, offline=offline)
+            script = code.digest
             measure = measure_of(module, classes, kind, metric=metric, options=parts.options)
         made_up = _made_up(len(classes), kind)
         results = measure(made_up, made_up, np.array([len(made_up)]))

@@ -12,6 +12,8 @@ This side of it loads no torch.
 from __future__ import annotations
 
 import json
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 from zookeeper import hardware
 from zookeeper.blocks import Block
+from zookeeper.layouts import needed
 from zookeeper.plain import decode, plain
 from zookeeper.records import Corpus, Reading
 from zookeeper.worker import reasons, wire
@@ -50,7 +53,8 @@ class Limits:
     """What a checkpoint may take.
 
     Attributes:
-        memory: bytes; None for what its weights and the machine give reason for.
+        memory: bytes of what loading takes by itself, not of what native code maps to share; None for what
+            its weights and the machine give reason for.
         patience: seconds without a sign of life after which it is given up.
         at_once: checkpoints that run at the same time, and share the machine.
     """
@@ -150,29 +154,42 @@ def convert(folder: Path, into: Path, limits: Limits = Limits()) -> None:
 
     Args:
         folder: with ``pytorch_model.bin``, or its shards and their index.
-        into: an empty folder for the weights.
+        into: an empty folder for the weights and what loading takes besides; nothing else is put there.
         limits: of memory and of time.
 
     Raises:
         CheckpointError: they cannot be read without running code, or are no weights.
     """
+    made = Path(tempfile.mkdtemp(dir=into))
     job = {
         "task": "convert",
         "folder": str(folder.absolute()),
-        "into": str(into.absolute()),
+        "into": str(made.absolute()),
         "memory": limits.bytes_for(folder),
         "file_size": 2 * _weights(folder) + _MOST_WRITTEN,
     }
-    with _believed(), closing(_answers(job, {}, limits)) as answers:
-        for _ in answers:
-            raise NonsenseError("rows, where there are none")
+    try:
+        with _believed(), closing(_answers(job, {}, limits)) as answers:
+            for _ in answers:
+                raise NonsenseError("rows, where there are none")
+        _take(made, into)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
-def look(limits: Limits = Limits()) -> Walls:
+def _take(made: Path, into: Path) -> None:
+    """Move what loading takes from a folder in which a stranger may have left anything; links stay there."""
+    files = [path.name for path in made.iterdir() if stat.S_ISREG(path.lstat().st_mode)]
+    for name in needed(files):
+        (made / name).replace(into / name)
+
+
+def look(limits: Limits = Limits(), device: str = "cpu") -> Walls:
     """Have a worker that opens nothing say which walls stand around it.
 
     Args:
         limits: of memory and of time.
+        device: torch device that it could use, on which some walls depend.
 
     Raises:
         CheckpointError: it cannot be started, or dies of what would be the death of any.
@@ -181,6 +198,7 @@ def look(limits: Limits = Limits()) -> Walls:
         job = {
             "task": "look",
             "forbidden": forbidden.name,
+            "device": device,
             "memory": limits.memory or _BASE,
             "file_size": _MOST_WRITTEN,
         }

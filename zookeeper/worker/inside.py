@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,25 +15,33 @@ from typing import Any
 from zookeeper.blocks import Block
 from zookeeper.errors import CheckpointError, ZooError
 from zookeeper.extract import Windows, read
+from zookeeper.extract.preloading import begin_threads
 from zookeeper.plain import decode, plain, shortened
 from zookeeper.records import Corpus, Reading
 from zookeeper.worker import granted, reasons, walls, wire
 from zookeeper.worker.landlock import Access, Grant
+from zookeeper.worker.linux import LIBC
 
 _MOST = 2**40  # who asks is trusted
 _LONGEST = 10_000  # characters of what is said of an error
-_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+_TRIM = getattr(LIBC, "malloc_trim", None)  # glibc's
 _MOST_SHARED = 2**26  # bytes of windows that others may use as well
+_SHARED_MEMORY = Path("/dev/nvidia-uvm")
+_SECONDS_TO_WAKE = 30.0
 
 
 def work(channel: socket) -> None:
     """Do the job that is asked for on a channel, and answer on it."""
     job = json.loads(bytes(_expected(channel, wire.JOB)))
+    device = job.get("device", "cpu")
+    _wake(device)
+    begin_threads()
     standing = walls.close(
         memory=job["memory"],
         file_size=job["file_size"],
         grants=_grants(job),
-        connect=job.get("device", "cpu") != "cpu",
+        sockets=device != "cpu",
+        connect=granted.daemon(device) is not None,
     )
     try:
         _JOBS[job["task"]](channel, job | {"walls": plain(standing)})
@@ -40,6 +49,14 @@ def work(channel: socket) -> None:
         wire.send(channel, wire.FAULT, json.dumps(_fault(error)).encode())
     else:
         wire.send(channel, wire.END)
+
+
+def _wake(device: str) -> None:
+    """Have the device file of a GPU's memory made; after a boot Nvidia's library starts a program for it."""
+    helper = shutil.which("nvidia-modprobe")
+    if device.startswith("cuda") and helper and not _SHARED_MEMORY.exists():
+        with suppress(OSError, subprocess.TimeoutExpired):  # what is missing then comes up where it is loaded
+            subprocess.run([helper, "-u", "-c=0"], check=False, timeout=_SECONDS_TO_WAKE)  # noqa: S603
 
 
 def _grants(job: Mapping[str, Any]) -> Iterator[Grant]:
@@ -51,7 +68,7 @@ def _grants(job: Mapping[str, Any]) -> Iterator[Grant]:
     if "folder" in job:
         yield from granted.checkpoint(Path(job["folder"]), pickled="into" in job)
     if "into" in job:
-        yield job["into"], Access.WRITE
+        yield job["into"], Access.WRITE & ~Access.MAKE_SYM
 
 
 def _read(channel: socket, job: Mapping[str, Any]) -> None:
@@ -103,10 +120,13 @@ def _convert(channel: socket, job: Mapping[str, Any]) -> None:
 
 def _look(channel: socket, job: Mapping[str, Any]) -> None:
     """Say which walls stand; one that should keep a file from this process and does not is none."""
-    found = dict(job["walls"])
+    found, forbidden = dict(job["walls"]), Path(job["forbidden"])
     with suppress(OSError):
-        Path(job["forbidden"]).read_bytes()
+        forbidden.read_bytes()
         found["landlock"] = 0
+    with suppress(OSError):
+        forbidden.chmod(0o600)
+        found["calls"] = found["apart"] = False
     wire.send(channel, wire.WALLS, json.dumps(found).encode())
 
 

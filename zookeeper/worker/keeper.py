@@ -21,17 +21,20 @@ from typing import BinaryIO
 from weakref import WeakSet
 
 from zookeeper.errors import CheckpointError, TerminatedError
-from zookeeper.worker import reasons
+from zookeeper.worker import granted, reasons
 from zookeeper.worker.wire import NUMBER, receive, send
 
 FORKS = sys.platform == "linux"
 """Whether a process that has torch loaded can be forked."""
 
 _PACKAGE = Path(__file__).parents[2]
+# Not where threads are to run: with GNU's OpenMP one thread puts another there, which no room allows.
 _KEPT = re.compile(
-    r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(OMP|MKL|KMP|GOMP|CUDA|NVIDIA|HIP|ROCR)_\w+"
-    r"|PYTHON(HOME|HASHSEED|UTF8|NOUSERSITE|DONTWRITEBYTECODE|PYCACHEPREFIX)"
+    r"(?!OMP_PROC_BIND|OMP_PLACES|GOMP_CPU_AFFINITY)"
+    r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(OMP|MKL|KMP|GOMP|CUDA|NVIDIA|HIP|ROCR)_\w+"
+    r"|PYTHON(HOME|HASHSEED|UTF8|NOUSERSITE|DONTWRITEBYTECODE|PYCACHEPREFIX))"
 )
+_PRODUCTS_KEPT = "16"  # of oneDNN: those of a layer, whose code is some 100 KiB each; others are made anew
 _LAST_WORDS = 4096  # bytes of what a worker said that are looked at
 _SECONDS_TO_DIE = 10.0
 _SECONDS_TO_CLEAR_UP = 2.0
@@ -246,10 +249,15 @@ def _environment(environ: Mapping[str, str], folder: str, threads: int) -> dict[
     kept = {name: value for name, value in environ.items() if _KEPT.fullmatch(name)}
     path = os.pathsep.join(filter(None, [str(_PACKAGE), environ.get("PYTHONPATH")]))
     return (
-        {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+        {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "OMP_NUM_THREADS": str(threads),
+            "ONEDNN_PRIMITIVE_CACHE_CAPACITY": _PRODUCTS_KEPT,
+        }
         | kept
         | {
             "PYTHONPATH": path,
+            granted.HOME: environ.get("HOME", ""),
             "TMPDIR": folder,
             "HF_HOME": folder,
             "HF_HUB_OFFLINE": "1",

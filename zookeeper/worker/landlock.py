@@ -15,15 +15,14 @@ from contextlib import suppress
 from enum import IntFlag
 from pathlib import Path
 
+from zookeeper.worker.linux import LIBC, gain_no_privileges
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all but one kind of machine, Alpha
 _VERSION = 1  # flag of landlock_create_ruleset
 _BENEATH = 1  # kind of rule
-_PR_SET_NO_NEW_PRIVS = 38
 _TCP = 0b11  # bind and connect
 _SCOPES = 0b11  # abstract sockets of others, and signals to them
 _KNOWS_SCOPES = 6  # from this version on
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.syscall.restype = ctypes.c_long
 
 KNOWS_TCP = 4
 """The first version that keeps TCP from a process, too."""
@@ -90,29 +89,27 @@ def restrict(grants: Iterable[Grant]) -> int:
         grants: all that remains. A path that is not there, or cannot be reached, is passed over.
 
     Returns:
-        The version by which that is kept now; 0 where the kernel does not keep it.
+        The version by which that is kept now; 0 where the kernel has none.
+
+    Raises:
+        OSError: it has one, and does not keep it all the same.
     """
+    granted = tuple(grants)
     known = version()
     if not known:
         return 0
     files = _SINCE.get(known, _ALL)
     ruleset = _Ruleset(files, _TCP if known >= KNOWS_TCP else 0, _SCOPES if known >= _KNOWS_SCOPES else 0)
-    handle = -1
+    handle = _call(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.sizeof(ruleset), 0)
     try:
-        handle = _call(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.sizeof(ruleset), 0)
-        for path, access in grants:
+        for path, access in granted:
             with suppress(OSError):
                 _grant(handle, path, access & files)
-        if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-            return 0
+        gain_no_privileges()  # else the kernel refuses the next
         _call(_RESTRICT_SELF, handle, 0)
-    except OSError:
-        return 0
-    else:
-        return known
     finally:
-        if handle >= 0:
-            os.close(handle)
+        os.close(handle)
+    return known
 
 
 def _grant(ruleset: int, path: str | Path, access: int) -> None:
@@ -128,7 +125,9 @@ def _grant(ruleset: int, path: str | Path, access: int) -> None:
 def _call(number: int, *arguments: object) -> int:
     """A system call that the C library has no name for."""
     given = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
-    result: int = _LIBC.syscall(ctypes.c_long(number), *given)
+    syscall = LIBC.syscall
+    syscall.restype = ctypes.c_long
+    result: int = syscall(ctypes.c_long(number), *given)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

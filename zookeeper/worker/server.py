@@ -44,7 +44,7 @@ def serve(control: socket.socket, *, parent: int, forks: bool) -> None:
     """
     signal.signal(signal.SIGTERM, _end)
     walls.adopt()
-    granted.libraries()
+    granted.libraries()  # which workers then need not find again
     gc.collect()
     gc.freeze()  # so that workers share the pages of what is loaded here
     workers: dict[int, _Worker] = {}

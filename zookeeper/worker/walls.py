@@ -3,14 +3,15 @@
 There are two walls against the network, because many a system allows but one of them.
 
 Native code that a fault in torch or a tokenizer lets run steps over the tripwire and meets the walls, as far
-as the system has them. It is still a process of the user's: who expects it to get through the kernel as well
-runs zoo as another user, or in a virtual machine. What such code starts falls to the server and is ended with
-its worker, or with the server; only where the server is killed before it can do so may it live on.
+as the system has them: Landlock for what files hold, a filter of system calls for all else; and of what root
+may do, should zoo run as root, only the opening of files is left. It is still a process of the user's: who
+expects it to get through the kernel as well runs zoo as another user, or in a virtual machine. What such code
+starts falls to the server and is ended with its worker, or with the server; only where the server is killed
+before it can do so may it live on.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import resource
@@ -22,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zookeeper.worker import calls, landlock
+from zookeeper.worker import landlock, seccomp
+from zookeeper.worker.linux import LIBC, give_up_capabilities, prctl
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -40,16 +42,24 @@ class Walls:
 
     Attributes:
         alone: whether it is in a network of its own, which leads nowhere.
-        sockets: whether it can make no sockets but those between processes of this machine.
+        calls: whether the system refuses it what reading takes none of: sockets that lead to other machines,
+            programs, signals to other processes, and changing of files what nobody opens them for.
+        apart: whether it can connect to no program of this machine.
         landlock: the version of Landlock by which files, and from version 4 on TCP, are kept from it; 0 where
             they are not.
-        memory: whether it can take no more memory than it may.
+        memory: whether it can take no more memory of its own than it may; what it maps to share is none.
     """
 
     alone: bool
-    sockets: bool
+    calls: bool
+    apart: bool
     landlock: int
     memory: bool
+
+    @property
+    def tcp(self) -> bool:
+        """Whether Landlock keeps TCP from it."""
+        return self.landlock >= landlock.KNOWS_TCP
 
 
 def end_with(parent: int) -> None:
@@ -58,43 +68,50 @@ def end_with(parent: int) -> None:
     Args:
         parent: its process id.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def adopt() -> None:
     """Have the system give this process the children of its own that lose their parents."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def close(*, memory: int, file_size: int, grants: Iterable[landlock.Grant], connect: bool = False) -> Walls:
+def close(
+    *,
+    memory: int,
+    file_size: int,
+    grants: Iterable[landlock.Grant],
+    sockets: bool = False,
+    connect: bool = False,
+) -> Walls:
     """Close the room around this process, for good.
 
     Args:
         memory: bytes that it may take from here on.
         file_size: bytes of the largest file that it may write.
         grants: all files that it may open from here on.
-        connect: whether it may connect to other processes of this machine, as drivers of devices may have to.
+        sockets: whether it may make sockets that stay on this machine, as drivers of devices do.
+        connect: whether it may connect these to other processes.
 
     Returns:
         The walls that the system could put up.
+
+    Raises:
+        OSError: the system has Landlock, and yet does not keep files from it.
     """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, file_size)
     _limit(resource.RLIMIT_NOFILE, _MOST_FILES)
     # Not the address space: what is only mapped from a file, such as weights, costs none.
     capped = _limit(resource.RLIMIT_DATA, _taken() + memory)
-    walls = Walls(
-        alone=_leave_the_network(),
-        sockets=calls.give_up_sockets(connect=not connect),
-        landlock=landlock.restrict(grants),
-        memory=capped,
-    )
+    alone = _leave_the_network()
+    give_up_capabilities()
+    files = landlock.restrict(grants)
+    calls = seccomp.give_up_calls(sockets=sockets, connect=connect)
     sys.addaudithook(_tripwire())
-    return walls
+    return Walls(alone=alone, calls=calls, apart=calls and not connect, landlock=files, memory=capped)
 
 
 def _limit(kind: int, value: int) -> bool:
@@ -119,7 +136,7 @@ def _leave_the_network() -> bool:
     """Move into a network of its own that leads nowhere, where the system allows it; whether it does."""
     if sys.platform != "linux":
         return False
-    unshare: Callable[[int], int] = ctypes.CDLL(None).unshare
+    unshare: Callable[[int], int] = LIBC.unshare
     user = os.geteuid()
     # With a user of its own only if need be: root would lose the right to read files of others.
     if unshare(_CLONE_NEWNET) == 0:
