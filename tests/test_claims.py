@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from threading import Barrier, Thread, Timer
 from typing import Any
@@ -249,7 +250,11 @@ def test_who_gives_signs_of_life_is_waited_for_however_long(
         assert process.exitcode == 0
 
 
-def test_ctrl_c_while_one_waits_ends_it_at_once(tmp_path: Path, other: Callable[..., Any]) -> None:
+def test_ctrl_c_while_one_waits_ends_it_at_once(
+    tmp_path: Path, other: Callable[..., Any], request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     lock = tmp_path / "lock"
     other(hanging, lock)
     began = time.monotonic()

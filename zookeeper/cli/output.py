@@ -77,6 +77,7 @@ def show(view: View, *, as_json: bool) -> None:
             _draw(view)
         elif view.columns:
             _separate(view)
+    sys.stdout.flush()  # where nobody reads it, nothing more is said
     for note in view.notes:
         say(note)
     alike: dict[tuple[str | None, ...], list[str]] = {}
