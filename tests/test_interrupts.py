@@ -29,7 +29,7 @@ class Stopped:
     """How a command ended.
 
     Attributes:
-        exit_code: of it.
+        exit_code: of it, as a shell has it.
         seconds: from the signal to the end.
         said: on standard error.
         left: processes of its that were there a second later.
@@ -70,7 +70,9 @@ def stop(
         seconds = time.monotonic() - told
         said = running.communicate(timeout=30)[1]
     time.sleep(0 if not any(map(alive, started)) else 1)
-    return Stopped(running.returncode, seconds, said, [one for one in started if alive(one)])
+    # Python dies of a Ctrl-C that came while it ran some text, as dataclasses have it do, however it is caught.
+    exit_code = interrupts.INTERRUPTED if running.returncode == -signal.SIGINT else running.returncode
+    return Stopped(exit_code, seconds, said, [one for one in started if alive(one)])
 
 
 def alive(pid: int) -> bool:
