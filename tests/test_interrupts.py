@@ -70,7 +70,7 @@ def stop(
         seconds = time.monotonic() - told
         said = running.communicate(timeout=30)[1]
     time.sleep(0 if not any(map(alive, started)) else 1)
-    # Python dies of a Ctrl-C that came while it ran some text, as dataclasses have it do, however it is caught.
+    # Python dies of a Ctrl-C that came while it ran text, as dataclasses have it do, however it is caught.
     exit_code = interrupts.INTERRUPTED if running.returncode == -signal.SIGINT else running.returncode
     return Stopped(exit_code, seconds, said, [one for one in started if alive(one)])
 

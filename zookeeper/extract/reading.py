@@ -18,10 +18,9 @@ from zookeeper.extract.windows import Ints, Windows
 from zookeeper.records import Corpus, Reading, Unit
 
 # Sub-words of a batch: on an accelerator so many as fill it, on a processor so many as stay in its caches,
-# which is fewer where padded states are wide; of a row of windows, any number from 512 to 2048 is as quick,
-# and the least takes the least memory.
+# which is fewer where padded states are wide; of a row of windows, any number from 512 to 2048 is as good.
 _TOKENS_PER_BATCH = 32768
-_TOKENS_PER_ROW_ON_CPU = 512
+_TOKENS_PER_ROW_ON_CPU = 1024
 _NUMBERS_PER_BATCH_ON_CPU = 2**18
 # Rows are filled up to a multiple of so many: of each length that it meets oneDNN keeps code, a MiB and more.
 _STEP_OF_ROWS = 32

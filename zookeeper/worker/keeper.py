@@ -31,10 +31,11 @@ _PACKAGE = Path(__file__).parents[2]
 # Not where threads are to run: with GNU's OpenMP one thread puts another there, which no room allows.
 _KEPT = re.compile(
     r"(?!OMP_PROC_BIND|OMP_PLACES|GOMP_CPU_AFFINITY)"
-    r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(OMP|MKL|KMP|GOMP|CUDA|NVIDIA|HIP|ROCR)_\w+"
+    r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|GLIBC_TUNABLES|(OMP|MKL|KMP|GOMP|CUDA|NVIDIA|HIP|ROCR)_\w+"
     r"|PYTHON(HOME|HASHSEED|UTF8|NOUSERSITE|DONTWRITEBYTECODE|PYCACHEPREFIX))"
 )
 _PRODUCTS_KEPT = "16"  # of oneDNN: those of a layer, whose code is some 100 KiB each; others are made anew
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"  # where the kernel has some: what is multiplied lies in fewer of them
 _LAST_WORDS = 4096  # bytes of what a worker said that are looked at
 _SECONDS_TO_DIE = 10.0
 _SECONDS_TO_CLEAR_UP = 2.0
@@ -253,6 +254,7 @@ def _environment(environ: Mapping[str, str], folder: str, threads: int) -> dict[
             "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": str(threads),
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": _PRODUCTS_KEPT,
+            "GLIBC_TUNABLES": _HUGE_PAGES,
         }
         | kept
         | {
