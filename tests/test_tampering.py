@@ -35,10 +35,7 @@ FOUND = FeatureSet(KEY, 3, 2, 0, 24, "probe")
 ARRAYS = {"features": np.arange(6, dtype="f4").reshape(3, 2), "more": np.ones(4, dtype="f8")}
 
 
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Power cuts are beyond these tests, so nothing waits for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("quick_disk")
 
 
 @pytest.fixture

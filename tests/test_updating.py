@@ -13,7 +13,7 @@ from loopback import LoopbackHub, read_folder
 from zookeeper.collecting import Pins
 from zookeeper.errors import CheckpointError
 from zookeeper.records import Checkpoint, RepoFile, Revision
-from zookeeper.updating import by_commit, changes, check_movable
+from zookeeper.updating import changes, check_movable
 
 
 def checkpoint(asked: str = "main", commit: str = "a" * 40, **digests: str) -> Checkpoint:
@@ -33,10 +33,10 @@ def test_what_changed_is_what_loading_would_notice() -> None:
 
 
 def test_a_commit_never_moves_and_a_branch_may() -> None:
-    assert by_commit(checkpoint("a" * 40))
-    assert by_commit(checkpoint("a" * 8))
-    assert not by_commit(checkpoint("main"))
-    assert not by_commit(checkpoint("abad1dea"))
+    assert checkpoint("a" * 40).revision.by_commit
+    assert checkpoint("a" * 8).revision.by_commit
+    assert not checkpoint("main").revision.by_commit
+    assert not checkpoint("abad1dea").revision.by_commit
 
 
 @pytest.fixture

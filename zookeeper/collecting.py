@@ -6,7 +6,6 @@ over a lock or moves with the Hub finds something, asks it, and has `enact` do w
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from zookeeper.records import (
     Measurement,
     Outcome,
     Revision,
+    is_commit,
 )
 from zookeeper.reporter import Reporter
 from zookeeper.results import Holding
@@ -249,7 +249,7 @@ class Collecting:
                     fix=local.remedy(expanded(repo_id)),
                 )
             return found
-        known = pins.at(Revision(repo_id, revision, revision)) if _is_commit(revision) else None
+        known = pins.at(Revision(repo_id, revision, revision)) if is_commit(revision) else None
         if known and (known.pickled or not pickles):
             return known
         try:
@@ -389,11 +389,6 @@ class Collecting:
                 outcomes.append(done if isinstance(done, Outcome) else _outcome(name, done))
                 advance(1)
         return tuple(outcomes)
-
-
-def _is_commit(revision: str) -> bool:
-    """Whether it is a whole one, which means the same for ever."""
-    return bool(re.fullmatch("[0-9a-f]{40}", revision))
 
 
 def _outcome(name: str, action: Action) -> Outcome:

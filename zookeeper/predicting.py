@@ -32,7 +32,7 @@ from zookeeper.fetcher import Fetcher, Pinned
 from zookeeper.outcomes import told_of
 from zookeeper.plain import decode, encode, expanded, spelt_out
 from zookeeper.publications import EvalCard, Prediction
-from zookeeper.records import Checkpoint, Corpus, Dataset, RepoFile, Revision, Target, digest_of
+from zookeeper.records import Checkpoint, Corpus, Dataset, RepoFile, Revision, Target, digest_of, is_commit
 from zookeeper.reporter import Silent
 from zookeeper.results import Member, Run
 from zookeeper.settings import Settings
@@ -53,7 +53,6 @@ _CARD = "README.md"
 _LARGEST_RECORD = 16 * 2**20
 _MOST_MEMBERS = 256
 _KINDS = ("F32", "F64", "I64")  # of arrays that zoo publishes
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 _REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _KNOWN_METRIC = re.compile(r"-?\w+(:[^/]*)?(\?.*)?", re.ASCII | re.DOTALL)
@@ -442,7 +441,7 @@ class _Shelf:
 
     def _remembered(self, kind: type[R], repo_id: str, asked: str, ask: Callable[[], R]) -> R:
         """What the Hub says of a repository: of a commit it is asked once, of all else while it can be."""
-        if _COMMIT.fullmatch(asked) or self.hub.offline:
+        if is_commit(asked) or self.hub.offline:
             with suppress(OSError, IntegrityError):
                 return decode(kind, self._note(kind, repo_id, asked).read_bytes())
         found = ask()

@@ -50,6 +50,7 @@ IGNORED = -100
 """The label of rows that do not count, as in the loss functions of torch."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_LEAST_DIGITS = 7  # of a commit that is named by its beginning
 
 
 def counted(labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -96,7 +97,7 @@ class Revision:
     commit: str
 
     def __post_init__(self) -> None:
-        if not _COMMIT.fullmatch(self.commit):
+        if not is_commit(self.commit):
             raise UsageError(f'"{self.commit}" is not a commit: it takes 40 hex digits.')
 
     @property
@@ -105,12 +106,22 @@ class Revision:
         return self.repo_id.startswith(".") or PurePath(self.repo_id).is_absolute()
 
     @property
+    def by_commit(self) -> bool:
+        """Whether it was asked for by its commit, or the beginning of it, and so can never move."""
+        return len(self.asked) >= _LEAST_DIGITS and self.commit.startswith(self.asked)
+
+    @property
     def name(self) -> str:
         """The repository's id, or the folder's own name."""
         return PurePath(self.repo_id).name if self.local else self.repo_id
 
     def __str__(self) -> str:
         return f"{self.repo_id}@{self.commit}"
+
+
+def is_commit(text: str) -> bool:
+    """Whether this is a whole commit, 40 hex digits, which means the same for ever."""
+    return bool(_COMMIT.fullmatch(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from zookeeper.hub import Hub
 
 _AT_ONCE = 8
-_LEAST_DIGITS = 7
 _WEIGHTS = re.compile(r".*\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pt|pth)")
 _ORDER = ("weights", "config", "tokenizer", "card only")
 
@@ -67,7 +66,7 @@ class Updating:
 
     def _looked_up(self, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint | Outcome]:
         """What names mean now; a checkpoint that is pinned by its commit is looked up by nobody."""
-        if any(not (c.revision.local or by_commit(c)) for c in checkpoints):
+        if any(not (c.revision.local or c.revision.by_commit) for c in checkpoints):
             self._hub()  # once, before threads could make one each
 
         with self._reporter.track("looking up", len(checkpoints), "checkpoints") as advance:
@@ -84,7 +83,7 @@ class Updating:
         revision = pinned.revision
         if revision.local:
             return local.describe(Path(revision.repo_id), pickles=pinned.pickled)
-        if by_commit(pinned):
+        if revision.by_commit:
             return pinned
         try:
             return self._hub().checkpoint(revision.repo_id, revision.asked, pickles=pinned.pickled)
@@ -136,12 +135,6 @@ def check_movable(latest: Checkpoint, pins: Pins) -> None:
         )
 
 
-def by_commit(checkpoint: Checkpoint) -> bool:
-    """Whether it was asked for by its commit, or the beginning of it, and so can never move."""
-    asked, commit = checkpoint.revision.asked, checkpoint.revision.commit
-    return len(asked) >= _LEAST_DIGITS and commit.startswith(asked)
-
-
 def changes(pinned: Checkpoint, latest: Checkpoint) -> tuple[str, ...]:
     """What loading a checkpoint would notice: weights, config, tokenizer; else ``"card only"``."""
     before, after = ({file.path: file.digest for file in c.files} for c in (pinned, latest))
@@ -157,7 +150,7 @@ def _part(path: str) -> str:
 
 
 def _unmoved(pinned: Checkpoint, latest: Checkpoint) -> str:
-    if not pinned.revision.local and by_commit(pinned):
+    if not pinned.revision.local and pinned.revision.by_commit:
         return "pinned by commit"
     return ", ".join(["up to date", *_remarks(pinned, latest)])
 

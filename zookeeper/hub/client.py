@@ -160,8 +160,7 @@ class Client:
 def _gone(revision: Revision, kind: Kind) -> NotFoundError:
     """Of a commit that was resolved before."""
     name = shlex.quote(revision.repo_id)
-    asked_for = revision.commit.startswith(revision.asked)
-    newer = f"zoo add {name}" if asked_for else f"zoo update {name} --apply"
+    newer = f"zoo add {name}" if revision.by_commit else f"zoo update {name} --apply"
     return NotFoundError(
         f"commit {revision.commit[:8]} of {revision.repo_id} is no longer on the Hub.",
         why="the repository was made anew, or its history rewritten",

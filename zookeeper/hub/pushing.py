@@ -6,7 +6,6 @@ title on that parent before anything is said of it.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from zookeeper.hub.places import MAIN, Place, Pull
 from zookeeper.hub.rights import Account
 from zookeeper.plain import brief
 from zookeeper.publications import Publication, Push
+from zookeeper.records import is_commit
 from zookeeper.sections import metadata_of
 
 TITLE = "zookeeper: "
@@ -256,7 +256,7 @@ class _Commit:
                 create_pr=self.opens,
                 parent_commit=self.base.revision.commit,
             )
-        if not re.fullmatch("[0-9a-f]{40}", info.oid) or (self.opens and not info.pr_num):
+        if not is_commit(info.oid) or (self.opens and not info.pr_num):
             raise ValueError("it does not say which commit it made")
         pull = Pull(info.pr_num, "open") if info.pr_num else self.pull
         return _Receipt.of(info.oid, pull, *_remarks(remarks))
